@@ -24,7 +24,7 @@ def execution_field(default: Any, **limits: Any) -> Any:
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Execution(Frozen):
@@ -200,35 +200,71 @@ class SftConfig(StageConfig):
     lora: LoraConfig = LoraConfig()
     steps: int = Field(200, ge=1)
     learning_rate: float = Field(1e-3, gt=0, le=1)
+    warmup_share: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises; a cosine takes it down again."""
     pack_tokens: int = Field(1024, ge=64)
     pack_images: int = Field(16, ge=1)
     packs_per_step: int = Field(4, ge=1)
     log_every: int = execution_field(10, ge=1)
+    checkpoint_every_s: float = execution_field(20.0, gt=0)
+    """Seconds between resumption checkpoints."""
 
 
-class AlignConfig(StageConfig):
-    """Checkpoint + preferences → checkpoint, TRL's DPOTrainer with the MPO loss."""
+class SamplingConfig(Frozen):
+    """How the model's own answers are sampled and made into preference pairs."""
 
-    lora: LoraConfig = LoraConfig()
     prompts: int = Field(400, ge=8)
     """Training questions that the model answers to make preference pairs."""
     samples_per_prompt: int = Field(4, ge=1)
     temperature: float = Field(1.0, gt=0)
-    min_pairs: int = Field(16, ge=1)
+    max_new_tokens: int = Field(24, ge=1)
+    sampling_batch: int = Field(64, ge=1)
+    """Answers generated at once; identity, because the random numbers are drawn per batch."""
+    min_pairs: int = Field(16, ge=2)
     """The gate fails with fewer preference pairs than this."""
+
+
+class PreferConfig(SamplingConfig, StageConfig):
+    """Checkpoint + dataset → preference pairs: what `[align]` says about sampling, and nothing else,
+    so that a changed beta does not sample again."""
+
+
+PreferenceLoss = Literal[
+    "sigmoid", "sigmoid_norm", "hinge", "ipo", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
+    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
+]  # fmt: skip
+
+
+class AlignConfig(SamplingConfig, StageConfig):
+    """Checkpoint + preferences → checkpoint, TRL's DPOTrainer with the MPO loss."""
+
+    lora: LoraConfig = LoraConfig()
     beta: float = Field(0.1, gt=0)
-    losses: tuple[str, ...] = ("sigmoid", "bco_pair", "sft")
+    losses: tuple[PreferenceLoss, ...] = Field(("sigmoid", "bco_pair", "sft"), min_length=1)
+    """Terms of the loss as TRL names them; these three at 0.8, 0.2, 1.0 are MPO (arXiv:2411.10442)."""
     loss_weights: tuple[float, ...] = (0.8, 0.2, 1.0)
     steps: int = Field(60, ge=1)
     batch_size: int = Field(8, ge=1)
+    """Preference pairs per step."""
     learning_rate: float = Field(2e-4, gt=0, le=1)
+    warmup_share: float = Field(0.05, ge=0, lt=1)
+    held_out_share: float = Field(0.2, gt=0, lt=1)
+    """Share of the images whose pairs are not trained on; the gate measures preference accuracy there."""
     log_every: int = execution_field(5, ge=1)
+    checkpoint_every_s: float = execution_field(20.0, gt=0)
+    """Seconds between resumption checkpoints."""
 
     @model_validator(mode="after")
     def _one_weight_per_loss(self) -> AlignConfig:
         if len(self.losses) != len(self.loss_weights):
             raise ValueError("losses and loss_weights must have the same length")
         return self
+
+    @property
+    def sampling(self) -> PreferConfig:
+        """The config of the `prefer` stage."""
+        shared = {name: getattr(self, name) for name in PreferConfig.model_fields}
+        return PreferConfig.model_validate(shared)
 
 
 class EvaluateConfig(StageConfig):
@@ -242,7 +278,7 @@ class EvaluateConfig(StageConfig):
     """Bootstrap resamples of an interval."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     regression_budget: float = Field(0.05, ge=0, le=1)
-    """A group's score may drop by at most this against the stage before; more (beyond noise) fails the gate."""
+    """A group's score may drop by at most this against the stage before; more, beyond noise, fails the gate."""
     min_end_token_rate: float = Field(0.9, ge=0, le=1)
     """Share of generations that must end by themselves."""
 
@@ -321,12 +357,15 @@ class LifecycleConfig(Frozen):
         if isinstance(data, dict):
             data = dict(data)
             for name in SECTIONS:
-                section = dict(data.get(name) or {})
+                section = data.get(name) or {}
+                if not isinstance(section, dict):
+                    continue  # refused by name below
+                section = dict(section)
                 section.setdefault("seed", data.get("seed", 0))
                 section.setdefault("execution", data.get("execution", {}))
                 data[name] = section
-            curate = data["curate"]
-            curate.setdefault("name", data.get("name"))
+                if name == "curate":
+                    section.setdefault("name", data.get("name"))
         return data
 
 
@@ -334,7 +373,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LifecycleConfig:
     """Read a TOML config and apply `section.key=value` overrides (values are TOML).
 
     Raises:
-        ConfigError: file missing, not TOML, unknown key, value out of range; names the key and what is allowed.
+        ConfigError: file missing, not TOML, unknown key, value out of range; names key and allowed values.
     """
     if not path.is_file():
         near = ", ".join(sorted(str(p) for p in path.parent.glob("*.toml"))) or "none"
@@ -363,12 +402,13 @@ def _set(data: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text
     node: Any = data
-    for part in parts[:-1]:
-        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
-    if isinstance(node, list):
-        node[int(parts[-1])] = value
-    else:
-        node[parts[-1]] = value
+    try:
+        for part in parts[:-1]:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        node[int(parts[-1]) if isinstance(node, list) else parts[-1]] = value
+    except (ValueError, IndexError, AttributeError, TypeError) as error:
+        have = f"a list of {len(node)}, numbered from 0" if isinstance(node, list) else f"the value {node!r}"
+        raise ConfigError(f"--set {key.strip()}: no such key; its section is {have}") from error
 
 
 def _explain(error: ValidationError, path: Path) -> ConfigError:
@@ -397,8 +437,6 @@ def _keys(location: Sequence[str]) -> list[str]:
             continue
         model = model.model_fields[part].annotation
         arguments = getattr(model, "__args__", None)
-        if arguments and not isinstance(model, type):
-            model = arguments[0]
-        elif arguments:
+        if arguments:
             model = arguments[0]
     return list(getattr(model, "model_fields", {}))
