@@ -278,7 +278,7 @@ class EvaluateConfig(StageConfig):
     """Bootstrap resamples of an interval."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     regression_budget: float = Field(0.05, ge=0, le=1)
-    """A group's score may drop by at most this against the stage before; more, beyond noise, fails the gate."""
+    """A group may score at most this less than the stage before; more, beyond noise, fails the gate."""
     min_end_token_rate: float = Field(0.9, ge=0, le=1)
     """Share of generations that must end by themselves."""
 
