@@ -1,0 +1,1 @@
+"""WHEN things run: the only importer of prefect. Start reading at `lifecycle.py`."""

@@ -1,0 +1,32 @@
+"""Release steps: quantize with its fallback, export, and the canary deploy."""
+
+from __future__ import annotations
+
+from components.artifacts import Bundle, Checkpoint, Dataset, Release
+from components.config import LifecycleConfig
+from components.deploy import deploy as deploy_stage
+from components.export import export as export_stage
+from components.quantize import quantize as quantize_stage
+from components.quantize import select as select_stage
+from components.tracking.registry import incumbent
+from components.tracking.runs import tracking_uri
+from flows.plan import Pending
+from flows.steps import step
+
+quantize = step(quantize_stage, retries=1)
+select = step(select_stage)
+export = step(export_stage, retries=1)
+_deploy = step(deploy_stage)
+
+
+def deploy(config: LifecycleConfig, *, bundle: Bundle, baseline: Checkpoint, dataset: Dataset) -> Release:
+    """Canary `bundle` against the champion (at the first release, against `baseline`).
+
+    The champion is part of the step's identity: the same bundle against the same champion is not
+    deployed twice, against another champion it is.
+    """
+    champion = ""
+    if not isinstance(bundle, Pending):
+        uri = tracking_uri(config.tracking, config.execution)
+        champion = incumbent(uri, config.deploy.model_name, bundle.digest)
+    return _deploy(config=config.deploy, bundle=bundle, baseline=baseline, dataset=dataset, champion=champion)

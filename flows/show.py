@@ -1,0 +1,53 @@
+"""What a person wants to see in the Prefect UI: tables, links and a verdict, as Prefect artifacts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from components.artifacts import Artifact, Dataset, Mixture, Release, Scores
+
+
+def stage(name: str, artifact: Artifact) -> None:
+    """Publish what `artifact` has for people."""
+    key = name.replace("_", "-")
+    if isinstance(artifact, Dataset):
+        rows = [
+            {"gate": gate.name, "passed": gate.passed, "observed": gate.observed, "required": gate.required}
+            for gate in artifact.load_record().gates
+        ]
+        create_table_artifact(
+            rows, key=key, description=f"{artifact.num_samples} samples, version {artifact.version}"
+        )
+    elif isinstance(artifact, Scores):
+        scores = json.loads((artifact.path / "scores.json").read_text())
+        rows = [
+            {
+                "group": group,
+                "score": round(row["value"], 4),
+                "low": round(row["low"], 4),
+                "high": round(row["high"], 4),
+            }
+            for group, row in scores.items()
+        ]
+        create_table_artifact(rows, key=key, description=f"held-out scores after {artifact.label}")
+    elif isinstance(artifact, Mixture) and name == "ablate":
+        create_table_artifact(
+            [{"category": key, "weight": round(weight, 4)} for key, weight in artifact.weights.items()],
+            key=key,
+            description="the mixture that training uses",
+        )
+    elif isinstance(artifact, Release):
+        lines = [f"# {artifact.verdict}", f"model `{artifact.model}` version `{artifact.version}`"]
+        lines += [
+            f"- {gate.name}: {gate.observed} (required {gate.required})"
+            for gate in artifact.load_record().gates
+        ]
+        create_markdown_artifact("\n".join(lines), key=key, description="canary verdict")
+
+
+def report(path: Path) -> None:
+    """Link the run's report."""
+    create_link_artifact(path.resolve().as_uri(), key="report", link_text="report.html")

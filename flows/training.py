@@ -1,0 +1,42 @@
+"""Training steps: the mixture ablation, pretrain, sft, preferences, align, and the evaluation of each."""
+
+from __future__ import annotations
+
+from components.ablate import ablate as ablate_stage
+from components.ablate import num_candidates, proxy_config
+from components.ablate import propose as propose_stage
+from components.align import align as align_stage
+from components.align import prefer as prefer_stage
+from components.artifacts import Checkpoint, Dataset, Mixture, Scores
+from components.config import LifecycleConfig
+from components.evaluate import evaluate as evaluate_stage
+from components.pretrain import pretrain as pretrain_stage
+from components.sft import sft as sft_stage
+from flows.steps import step
+
+pretrain = step(pretrain_stage, retries=1)
+sft = step(sft_stage, retries=1)
+prefer = step(prefer_stage)
+align = step(align_stage, retries=1)
+_propose, _ablate, _evaluate = step(propose_stage), step(ablate_stage), step(evaluate_stage)
+
+
+def ablation(config: LifecycleConfig, dataset: Dataset) -> Mixture:
+    """Candidate mixtures → one proxy run each, through the same `pretrain` → the mixture to train on."""
+    proxy = proxy_config(config.ablate, config.pretrain)
+    candidates, proxies = list[Mixture](), list[Checkpoint]()
+    for index in range(num_candidates(config.ablate)):
+        propose, train = _propose.named(f"propose-{index}"), pretrain.named(f"proxy-{index}")
+        mixture = propose(config=config.ablate, dataset=dataset, index=str(index))
+        candidates.append(mixture)
+        proxies.append(train(config=proxy, dataset=dataset, mixture=mixture))
+    return _ablate(config=config.ablate, dataset=dataset, candidates=candidates, proxies=proxies)
+
+
+def evaluate(
+    config: LifecycleConfig, label: str, checkpoint: Checkpoint, dataset: Dataset, *, baseline: Scores | None
+) -> Scores:
+    """Held-out scores of `checkpoint`; with `baseline`, gated by the regression budget against it."""
+    return _evaluate.named(f"evaluate-{label}")(
+        config=config.evaluate, checkpoint=checkpoint, dataset=dataset, label=label, baseline=baseline
+    )
