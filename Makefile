@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CONFIG ?= configs/cpu.toml
 PY := .venv/bin/python
 
-.PHONY: help setup run test unit check lock bench clean
+.PHONY: help setup run test unit check lock clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
 

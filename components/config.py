@@ -38,6 +38,9 @@ class Execution(Frozen):
     """Processes for data work."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
+    download_cache: str = ""
+    """Folder of fetched source packages, shared between workspaces; empty: in `.opsin/`."""
+
     @property
     def home(self) -> Path:
         return self.workspace.resolve() / ".opsin"
@@ -48,7 +51,8 @@ class Execution(Frozen):
 
     @property
     def downloads(self) -> Path:
-        return self.home / "downloads"
+        """Fetched source packages."""
+        return Path(self.download_cache).resolve() if self.download_cache else self.home / "downloads"
 
 
 class StageConfig(Frozen):
