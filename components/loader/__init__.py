@@ -1,0 +1,25 @@
+"""What training reads: shards → samples → packs → batches."""
+
+from components.loader.batches import IGNORED, Batch, Collator, block_mask
+from components.loader.encode import Encoded, Turns, encode, load_encoded, save_encoded
+from components.loader.packs import Item, Pack, PackStream, pack_once
+from components.loader.samples import Sample, Turn, read_samples
+
+__all__ = [
+    "IGNORED",
+    "Batch",
+    "Collator",
+    "Encoded",
+    "Item",
+    "Pack",
+    "PackStream",
+    "Sample",
+    "Turn",
+    "Turns",
+    "block_mask",
+    "encode",
+    "load_encoded",
+    "pack_once",
+    "read_samples",
+    "save_encoded",
+]

@@ -1,0 +1,84 @@
+"""Packs: budgets, completeness, determinism, exact resumption; and that packing changes no number."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from components.artifacts import Checkpoint, Dataset
+from components.errors import ConfigError
+from components.loader import Encoded, PackStream, encode, pack_once, read_samples
+from components.vlm import load_processor
+
+WEIGHTS = {"vqa": 2.0, "caption": 1.0, "digits": 1.0, "chart": 0.0}
+
+
+@pytest.fixture(scope="module")
+def encoded(tiny_dataset: Dataset, tiny_checkpoint: Checkpoint) -> Encoded:
+    return encode(read_samples(tiny_dataset, "train"), load_processor(tiny_checkpoint.path))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pack_tokens=st.integers(70, 700), pack_images=st.integers(1, 12))
+def test_pack_once_any_budget_packs_every_turn_once_within_it(
+    encoded: Encoded, pack_tokens: int, pack_images: int
+) -> None:
+    packs = pack_once(encoded, range(len(encoded)), pack_tokens=pack_tokens, pack_images=pack_images)
+    turns = [
+        turn
+        for item in itertools.chain(*packs)
+        for turn in range(item.first_turn, item.first_turn + item.num_turns)
+    ]
+    assert sorted(turns) == list(range(int(encoded.turn_S[-1])))
+    for pack in packs:
+        assert sum(item.num_tokens for item in pack) <= pack_tokens
+        assert sum(item.image for item in pack) <= pack_images
+
+
+def test_pack_once_turn_longer_than_pack_names_the_setting(encoded: Encoded) -> None:
+    with pytest.raises(ConfigError, match="pack_tokens"):
+        pack_once(encoded, [0], pack_tokens=24, pack_images=1)
+
+
+def _stream(encoded: Encoded, seed: int = 3) -> PackStream:
+    return PackStream(encoded, WEIGHTS, seed=seed, pack_tokens=256, pack_images=4, text_only_share=0.2)
+
+
+def test_stream_same_seed_gives_same_packs_and_another_seed_others(encoded: Encoded) -> None:
+    first, again, other = (list(itertools.islice(_stream(encoded, seed), 30)) for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=st.integers(0, 60))
+def test_stream_resumed_anywhere_goes_on_with_the_same_packs(encoded: Encoded, before: int) -> None:
+    whole = list(itertools.islice(_stream(encoded), before + 20))
+    stopped = _stream(encoded)
+    assert list(itertools.islice(stopped, before)) == whole[:before]
+    resumed = _stream(encoded)
+    resumed.load_state_dict(json.loads(json.dumps(stopped.state_dict())))
+    assert list(itertools.islice(resumed, 20)) == whole[before:]
+
+
+def test_stream_long_run_draws_samples_by_weight_and_never_a_zero_weight(encoded: Encoded) -> None:
+    stream = _stream(encoded)
+    packed = list(itertools.chain(*itertools.islice(stream, 400)))
+    # What was drawn is what was packed and what still waits (small items wait longer).
+    drawn = [encoded.categories[encoded.category_S[item.sample]] for item in [*packed, *stream.pool]]
+    assert "chart" not in drawn
+    assert drawn.count("vqa") / len(drawn) == pytest.approx(0.5, abs=0.05)
+
+
+def test_stream_weight_on_unknown_category_is_refused(encoded: Encoded) -> None:
+    with pytest.raises(ConfigError, match="video"):
+        PackStream(encoded, {"video": 1.0}, seed=0, pack_tokens=256, pack_images=4)
+
+
+def test_stream_text_only_share_shows_that_share_without_image(encoded: Encoded) -> None:
+    items = list(itertools.chain(*itertools.islice(_stream(encoded), 400)))
+    assert sum(not item.image for item in items) / len(items) == pytest.approx(0.2, abs=0.05)
