@@ -107,7 +107,12 @@ def gain_over_question_only(predictions: pd.DataFrame, how: Bootstrap = DEFAULT)
 
 
 def regression_budget(
-    predictions: pd.DataFrame, baseline: pd.DataFrame, budget: float, how: Bootstrap = DEFAULT
+    predictions: pd.DataFrame,
+    baseline: pd.DataFrame,
+    budget: float,
+    how: Bootstrap = DEFAULT,
+    *,
+    blocking: bool = True,
 ) -> list[GateResult]:
     """One gate per group: it fails when the whole interval of the drop lies beyond `budget`.
 
@@ -123,6 +128,7 @@ def regression_budget(
                 passed=change.high >= -budget,
                 observed=f"change {change}",
                 required=f"not wholly below {-budget:+.3f}",
+                blocking=blocking,
                 fix="train this stage less hard (learning_rate, steps), mix in more of the category, "
                 "or widen evaluate.regression_budget",
                 evidence=_evidence(change) | {"group": group, "budget": budget},
@@ -186,7 +192,7 @@ def beats_baseline(
     )
 
 
-def end_token_rate(predictions: pd.DataFrame, minimum: float) -> GateResult:
+def end_token_rate(predictions: pd.DataFrame, minimum: float, *, blocking: bool = True) -> GateResult:
     """Whether generations end by themselves often enough (the end token was learnt)."""
     rate = float(predictions["ended"].mean())
     return GateResult(
@@ -194,6 +200,7 @@ def end_token_rate(predictions: pd.DataFrame, minimum: float) -> GateResult:
         passed=rate >= minimum,
         observed=f"{rate:.3f}",
         required=f"at least {minimum:.3f}",
+        blocking=blocking,
         fix="check that the end token is labelled in training, or raise evaluate.max_new_tokens",
         evidence={"rate": rate, "n": len(predictions)},
     )

@@ -1,0 +1,113 @@
+"""The stages: candidates proposed, proxies read back from their records, a mixture chosen or not."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.ablate import ablate, num_candidates, propose
+from components.artifacts import Checkpoint, Dataset, Identity, Mixture, Parent, Record
+from components.config import AblateConfig, Execution
+from components.errors import OpsinError
+
+
+def configured(workspace: Path, **fields: object) -> AblateConfig:
+    return AblateConfig.model_validate({"execution": Execution(workspace=workspace), "proxies": 9, **fields})
+
+
+def candidates(config: AblateConfig, dataset: Dataset) -> list[Mixture]:
+    return [
+        propose(config=config, dataset=dataset, index=str(index)) for index in range(num_candidates(config))
+    ]
+
+
+def proxy(directory: Path, mixture: Mixture, losses: dict[str, float]) -> Checkpoint:
+    """A finished proxy run on `mixture`, as far as the ablation reads it: its record."""
+    directory.mkdir(parents=True)
+    artifact = Checkpoint(
+        uri=str(directory), digest=directory.name, record=str(directory / "record.json"), contract="c"
+    )
+    record = Record(
+        stage="pretrain",
+        fingerprint="f",
+        artifact=artifact.model_dump(),
+        identity=Identity(stage="pretrain", config={}, code={}, parents={}),
+        config={},
+        parents=(Parent(name="mixture", kind="mixture", digest=mixture.digest, record=mixture.record),),
+        git_commit="unknown",
+        environment="",
+        hardware={},
+        started="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+        metrics={f"validation_loss/{name}": loss for name, loss in losses.items()},
+    )
+    Path(artifact.record).write_text(record.model_dump_json())
+    return artifact
+
+
+def proxies(directory: Path, mixtures: list[Mixture], slope: float, noise: float) -> list[Checkpoint]:
+    """Losses fall with the own weight by `slope` for chart; the others hardly care."""
+    random = np.random.default_rng(3)
+    made = []
+    for index, mixture in enumerate(mixtures):
+        losses = {
+            name: float(np.exp((slope if name == "chart" else slope / 10) * weight + noise * random.normal()))
+            for name, weight in mixture.weights.items()
+        }
+        made.append(proxy(directory / f"proxy-{index}", mixture, losses))
+    return made
+
+
+def test_propose_writes_the_mixture_it_gives(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    mixture = propose(config=configured(tmp_path), dataset=tiny_dataset, index="0")
+    written = tomllib.loads((mixture.path / "mixture.toml").read_text())
+    assert written == {"name": "stratified", "weights": mixture.weights}
+    assert mixture.load_record().dataset_versions == {"tiny": "0" * 32}
+
+
+def test_ablate_with_a_clear_winner_chooses_it(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    config = configured(tmp_path)
+    tried = candidates(config, tiny_dataset)
+    finished = proxies(tmp_path / "proxies", tried, slope=-2.0, noise=0.002)
+    mixture = ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
+    assert mixture.name == "optimum"
+    assert max(mixture.weights, key=lambda name: mixture.weights[name]) == "chart"
+    report = json.loads((mixture.path / "ablation.json").read_text())
+    assert report["chosen"]["weights"] == mixture.weights
+    record = mixture.load_record()
+    assert record.metrics["gain_low"] > 0
+    assert {gate.name for gate in record.gates} >= {"not_worse_than_stratified", "predictor_validated"}
+    assert str(tmp_path) not in (mixture.path / "ablation.json").read_text()  # content knows no machine
+
+
+def test_ablate_with_noise_keeps_stratified_and_says_so(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    config = configured(tmp_path)
+    tried = candidates(config, tiny_dataset)
+    finished = proxies(tmp_path / "proxies", tried, slope=0.0, noise=0.2)
+    mixture = ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
+    assert mixture.name == "stratified"
+    assert set(mixture.weights.values()) == {0.25}
+    gates = {gate.name: gate for gate in mixture.load_record().gates}
+    assert not (gates["predictor_validated"].passed and gates["gain_over_stratified"].passed)
+    assert "stratified kept" in json.loads((mixture.path / "ablation.json").read_text())["verdict"]
+
+
+def test_ablate_with_swapped_proxies_is_refused(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    config = configured(tmp_path)
+    tried = candidates(config, tiny_dataset)
+    finished = proxies(tmp_path / "proxies", tried, slope=-1.0, noise=0.0)
+    with pytest.raises(OpsinError, match="not trained on candidate 'stratified'"):
+        ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished[::-1])
+
+
+def test_ablate_with_a_proxy_without_losses_names_it(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    config = configured(tmp_path)
+    tried = candidates(config, tiny_dataset)
+    finished = proxies(tmp_path / "proxies", tried, slope=-1.0, noise=0.0)
+    finished[2] = proxy(tmp_path / "bad", tried[2], {"vqa": 1.0, "chart": -1.0})
+    with pytest.raises(OpsinError, match=tried[2].name):
+        ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
