@@ -180,14 +180,22 @@ class AblateConfig(StageConfig):
     """Proxy runs besides the stratified baseline."""
     steps: int = Field(60, ge=1)
     """Optimizer steps of a proxy run."""
+    packs_per_step: int = Field(1, ge=1)
+    """Packs of a proxy's step; fewer than pretraining's, so that few tokens still make many steps."""
+    validation_samples: int = Field(100, ge=10)
+    """Validation samples per category that a proxy's losses are taken over."""
     concentration: float = Field(2.0, gt=0)
-    """Dirichlet concentration around the prior: smaller explores further."""
+    """Dirichlet concentration around the stratified mixture: smaller explores further."""
     min_share: float = Field(0.05, ge=0, le=0.5)
     """Floor of every category."""
     min_rank_correlation: float = Field(0.3, ge=-1, le=1)
     """Under this leave-one-out Spearman correlation the stratified mixture is kept."""
+    bootstrap: int = Field(2000, ge=100)
+    """Resamples of the predicted gain's interval."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
     objective: dict[str, float] = Field(default_factory=dict)
-    """Category → weight in the objective (a mean of validation losses); empty: equal weights."""
+    """Category → weight in the objective, a mean of validation losses, each relative to the stratified
+    run's; empty: equal weights."""
 
 
 class LoraConfig(Frozen):
@@ -209,6 +217,9 @@ class SftConfig(StageConfig):
     pack_tokens: int = Field(1024, ge=64)
     pack_images: int = Field(16, ge=1)
     packs_per_step: int = Field(4, ge=1)
+    text_only_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the samples shown without their image, so that the question-only baseline asks the model
+    something it has seen."""
     log_every: int = execution_field(10, ge=1)
     checkpoint_every_s: float = execution_field(20.0, gt=0)
     """Seconds between resumption checkpoints."""
@@ -285,6 +296,11 @@ class EvaluateConfig(StageConfig):
     """A group may score at most this less than the stage before; more, beyond noise, fails the gate."""
     min_end_token_rate: float = Field(0.9, ge=0, le=1)
     """Share of generations that must end by themselves."""
+    min_gain: dict[str, float] = Field(default_factory=dict)
+    """Group (`<category>/<group>`) → share of questions that the model must gain over the question-only
+    baseline, the interval excluding zero. Reported at every evaluation."""
+    min_gain_blocks: tuple[str, ...] = ("align",)
+    """Evaluations (by the stage scored) at which a missed `min_gain` stops the flow."""
 
 
 class QuantizeConfig(StageConfig):
@@ -292,6 +308,9 @@ class QuantizeConfig(StageConfig):
 
     scheme: Literal["W8A8"] = "W8A8"
     calibration_samples: int = Field(128, ge=8)
+    """Training samples, drawn by the mixture's weights, that scales and Hessians are taken from."""
+    smoothing_strength: float = Field(0.5, ge=0, le=1)
+    """SmoothQuant's alpha: how much of the activations' range moves into the weights."""
     margin: float = Field(0.03, gt=0, le=1)
     """The quantized model may lose at most this (paired, upper bound) or the unquantized one is kept."""
 

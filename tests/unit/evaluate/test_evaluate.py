@@ -1,0 +1,152 @@
+"""The stage on a real (random) checkpoint: what it writes, and what stops it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from components.artifacts import Checkpoint, Dataset, Scores, digest_directory
+from components.config import EvaluateConfig, Execution
+from components.errors import ContractMismatch, GateFailed
+from components.evaluate import evaluate
+from components.gates.quality import read_predictions
+
+GROUPS = {"vqa/official_test", "caption/unseen_vendor", "digits/unseen_digits", "chart/unseen_packages"}
+
+
+def configured(workspace: Path, **fields: object) -> EvaluateConfig:
+    wanted = {"max_new_tokens": 6, "min_end_token_rate": 0.0, "bootstrap": 200, **fields}
+    return EvaluateConfig.model_validate({"execution": Execution(workspace=workspace), **wanted})
+
+
+def perfect(directory: Path, scores: Scores) -> Scores:
+    """Scores of a checkpoint that answered the same questions, all rightly."""
+    shutil.copytree(scores.path, directory / "output")
+    read_predictions(scores).assign(correct=1.0).to_parquet(directory / "output" / "predictions.parquet")
+    better = Scores(
+        uri=str(directory / "output"),
+        digest=digest_directory(directory / "output"),
+        record=str(directory / "record.json"),
+        label="before",
+    )
+    record = scores.load_record().model_copy(update={"artifact": better.model_dump()})
+    Path(better.record).write_text(record.model_dump_json())
+    return better
+
+
+def test_evaluate_writes_scores_predictions_and_samples(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
+) -> None:
+    config = configured(tmp_path)
+    scores = evaluate(
+        config=config, checkpoint=tiny_checkpoint, dataset=tiny_dataset, label="pretrain", baseline=None
+    )
+    table = json.loads((scores.path / "scores.json").read_text())
+    assert set(table) == GROUPS
+    assert {"metric", "value", "low", "high", "n", "question_only", "gain"} <= set(table["vqa/official_test"])
+    assert table["vqa/official_test"]["n"] == 8
+    frame = pd.read_parquet(scores.path / "predictions.parquet")
+    assert len(frame) == 24
+    assert set(frame["group"]) == GROUPS
+    shown = json.loads((scores.path.parent / "logs" / "samples.json").read_text())
+    assert all((scores.path.parent / "logs" / row["image"]).is_file() for row in shown)
+    record = scores.load_record()
+    assert record.metrics["score/vqa/official_test"] == table["vqa/official_test"]["value"]
+    assert {"processor_contract", "end_token_rate"} <= {gate.name for gate in record.gates}
+
+
+def test_evaluate_twice_gives_the_same_content(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
+) -> None:
+    digests = {
+        evaluate(
+            config=configured(tmp_path / place),
+            checkpoint=tiny_checkpoint,
+            dataset=tiny_dataset,
+            label="pretrain",
+            baseline=None,
+        ).digest
+        for place in ("a", "b")
+    }
+    assert len(digests) == 1
+
+
+def test_evaluate_with_a_changed_chat_template_is_refused(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
+) -> None:
+    copy = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint.path, copy)
+    template = copy / "chat_template.jinja"
+    template.write_text("Q: " + template.read_text())
+    changed = tiny_checkpoint.model_copy(update={"uri": str(copy)})
+    with pytest.raises(ContractMismatch, match="chat_template"):
+        evaluate(
+            config=configured(tmp_path), checkpoint=changed, dataset=tiny_dataset, label="sft", baseline=None
+        )
+
+
+def test_evaluate_after_a_regression_stops_with_every_gate_on_record(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
+) -> None:
+    config = configured(tmp_path)
+    inputs = {"checkpoint": tiny_checkpoint, "dataset": tiny_dataset}
+    first = evaluate(config=config, label="pretrain", baseline=None, **inputs)  # type: ignore[arg-type]
+    before = perfect(tmp_path / "before", first)
+    with pytest.raises(GateFailed, match="regression_budget"):
+        evaluate(config=config, label="sft", baseline=before, **inputs)  # type: ignore[arg-type]
+    stopped = evaluate.directory(
+        evaluate.identity(config=config, label="sft", baseline=before, **inputs),  # type: ignore[arg-type]
+        config,
+    )
+    assert (stopped / "output" / "scores.json").is_file()  # nothing is lost
+    assert not (stopped / "record.json").exists()
+
+
+def test_evaluate_of_a_quantized_regression_reports_and_goes_on(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
+) -> None:
+    config = configured(tmp_path)
+    inputs = {"config": config, "dataset": tiny_dataset}
+    first = evaluate(checkpoint=tiny_checkpoint, label="align", baseline=None, **inputs)  # type: ignore[arg-type]
+    quantized = tiny_checkpoint.model_copy(update={"quantized": True})
+    scores = evaluate(
+        checkpoint=quantized,
+        label="quantize",
+        baseline=perfect(tmp_path / "before", first),
+        **inputs,  # type: ignore[arg-type]
+    )
+    failed = [gate for gate in scores.load_record().gates if not gate.passed]
+    assert failed
+    assert not any(gate.blocking for gate in failed)
+
+
+def test_evaluate_of_endless_generations_stops(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
+) -> None:
+    with pytest.raises(GateFailed, match="end_token_rate"):
+        evaluate(
+            config=configured(tmp_path, min_end_token_rate=1.0, max_new_tokens=1),
+            checkpoint=tiny_checkpoint,
+            dataset=tiny_dataset,
+            label="pretrain",
+            baseline=None,
+        )
+
+
+@pytest.mark.parametrize(("label", "stops"), [("pretrain", False), ("align", True)])
+def test_evaluate_with_a_missed_gain_stops_where_it_should(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset, label: str, stops: bool
+) -> None:
+    config = configured(tmp_path, min_gain={"vqa/official_test": 0.9})
+    inputs = {"checkpoint": tiny_checkpoint, "dataset": tiny_dataset, "baseline": None}
+    if stops:
+        with pytest.raises(GateFailed, match="beats_question_only"):
+            evaluate(config=config, label=label, **inputs)  # type: ignore[arg-type]
+    else:
+        scores = evaluate(config=config, label=label, **inputs)  # type: ignore[arg-type]
+        gates = {gate.name: gate.passed for gate in scores.load_record().gates}
+        assert gates["beats_question_only/vqa/official_test"] is False
