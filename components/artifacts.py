@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -196,6 +197,18 @@ def write_atomic(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
     os.replace(temporary, path)
+
+
+def link_files(source: Path, target: Path) -> None:
+    """Make `target` hold the files of `source` and nothing else: hard links, copies across file systems."""
+    shutil.rmtree(target, ignore_errors=True)
+    for path in sorted(_files(source)):
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, place)
+        except OSError:
+            shutil.copy2(path, place)
 
 
 def digest_file(path: Path) -> str:
