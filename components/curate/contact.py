@@ -1,0 +1,60 @@
+"""The contact sheet: what the dataset looks like, and what was rejected, for the report."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from components.curate.filters import Rejected
+from components.curate.samples import Candidate
+
+PER_ROW = 8
+SIDE = 112
+TEXT = 44
+"""Pixels below an image for a question and its answer."""
+LABEL = 22
+
+
+def draw_contact_sheet(kept: Sequence[Candidate], rejected: Sequence[Rejected], path: Path) -> None:
+    """One row of kept samples per category, spread over the splits, then one row per reject reason."""
+    rows: list[tuple[str, list[Candidate]]] = []
+    for category in sorted({candidate.category for candidate in kept}):
+        rows.append((f"kept: {category}", _spread([c for c in kept if c.category == category])))
+    for code in sorted({each.reason.code for each in rejected}):
+        members = [each.candidate for each in rejected if each.reason.code == code]
+        rows.append((f"rejected: {code} ({len(members)})", _spread(members)))
+    height = LABEL + SIDE + TEXT
+    sheet = Image.new("RGB", (PER_ROW * (SIDE + 8) + 8, max(1, len(rows)) * height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, (title, members) in enumerate(rows):
+        pen.text((8, row * height + 3), title, fill="black", font=ImageFont.load_default(size=14))
+        for column, candidate in enumerate(members):
+            corner = (8 + column * (SIDE + 8), row * height + LABEL)
+            image = Image.open(io.BytesIO(candidate.png)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+            sheet.paste(image, corner)
+            pen.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + SIDE, corner[1] + SIDE), outline="gray")
+            pen.text(
+                (corner[0], corner[1] + SIDE + 3),
+                _caption(candidate),
+                fill="black",
+                font=ImageFont.load_default(size=10),
+                spacing=1,
+            )
+    sheet.save(path)
+
+
+def _spread(members: Sequence[Candidate]) -> list[Candidate]:
+    step = max(1, len(members) // PER_ROW)
+    return list(members[::step][:PER_ROW])
+
+
+def _caption(candidate: Candidate) -> str:
+    if not candidate.turns:
+        return "(no text)"
+    turn = candidate.turns[0]
+    lines = textwrap.wrap(f"{turn.question} {turn.answer}", 21, max_lines=2, placeholder=" …")
+    return "\n".join([*lines, f"[{candidate.split}]"])

@@ -1,0 +1,247 @@
+"""Fetch sources by exact version with the ordinary clients (pip, npm), once, into a cache.
+
+    downloads/<client>/<name>-<version>/<archive>
+
+Nothing is unpacked or executed: readers read inside the archive. What was fetched is recorded with
+its SHA-256 and the licence that the package itself declares.
+"""
+
+from __future__ import annotations
+
+import email.parser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from components.artifacts import digest_file
+from components.config import CurateConfig, SourceConfig
+from components.curate.sources import READERS
+from components.errors import ConfigError, SourceError
+from components.progress import console, track
+
+MISSING = re.compile(r"No matching distribution|E404|ETARGET|notarget|404 Not Found", re.IGNORECASE)
+"""What pip and npm print when the package or the version does not exist (and not when a network fails)."""
+TIMEOUT_S = 900
+CLIENTS = {"pypi": "pip", "npm": "npm"}
+
+
+@dataclass(frozen=True)
+class Locator:
+    """`client:name==version`, taken apart."""
+
+    client: str
+    name: str
+    version: str
+
+    @classmethod
+    def parse(cls, text: str) -> Locator:
+        client, _, rest = text.partition(":")
+        name, _, version = rest.partition("==")
+        if client not in CLIENTS or not name or not version:
+            raise ConfigError(
+                f"'{text}' is not a source locator", fix="write pypi:NAME==VERSION or npm:NAME==VERSION"
+            )
+        return cls(client, name, version)
+
+    def __str__(self) -> str:
+        return f"{self.client}:{self.name}=={self.version}"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An archive in the cache."""
+
+    locator: Locator
+    path: Path
+    sha256: str
+    licence: str
+
+
+def locators(source: SourceConfig) -> dict[str, Locator]:
+    """Everything a source fetches, by role: `data`, and the reader's options that are locators."""
+    found = {"data": Locator.parse(source.locator)}
+    for option in READERS[source.reader].locators:
+        if option not in source.options:
+            raise ConfigError(
+                f"reader '{source.reader}' needs the option '{option}'",
+                where=f"curate.sources, {source.locator}",
+                fix=f"add options = {{ {option} = 'npm:NAME==VERSION' }}",
+            )
+        found[option] = Locator.parse(str(source.options[option]))
+    return found
+
+
+def preflight(config: CurateConfig) -> CurateConfig:
+    """Check before anything runs that every source can be had; fetch what is not cached yet.
+
+    Returns:
+        The config without the sources whose client is missing on this machine. Curate this one: the
+        sources that were left out are then part of the result's identity.
+
+    Raises:
+        ConfigError: a source, a version or an option does not exist, or no source is left.
+        SourceError: a source exists perhaps, but could not be fetched.
+    """
+    for source in config.sources:
+        _check_options(source)
+    wanted = [(source, locators(source)) for source in config.sources]
+    pending = {
+        locator
+        for _, roles in wanted
+        for locator in roles.values()
+        if cached(locator, config.execution.downloads) is None and has_client(locator.client)
+    }
+    for locator in track(sorted(pending, key=str), "fetch sources", total=len(pending), unit="source"):
+        fetch(locator, config.execution.downloads)
+    kept = []
+    for source, roles in wanted:
+        absent = [each for each in roles.values() if cached(each, config.execution.downloads) is None]
+        if absent:
+            client = CLIENTS[absent[0].client]
+            console.print(f"[yellow]skipped {source.locator}: {client} is not installed on this machine")
+        else:
+            kept.append(source)
+    if not kept:
+        raise ConfigError("no source is left", where="curate.sources", fix="install pip or npm")
+    return config.model_copy(update={"sources": tuple(kept)})
+
+
+def _check_options(source: SourceConfig) -> None:
+    known = READERS[source.reader].options
+    for name, value in source.options.items():
+        kind = known.get(name)
+        if kind is None:
+            raise ConfigError(
+                f"unknown option '{name}' of reader '{source.reader}'",
+                where=f"curate.sources, {source.locator}",
+                fix=f"options it knows: {', '.join(known)}",
+            )
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise ConfigError(
+                f"option '{name}' must be of type {kind.__name__}, got {value!r}",
+                where=f"curate.sources, {source.locator}",
+                fix="mend the value",
+            )
+
+
+def fetch(locator: Locator, downloads: Path) -> Fetched:
+    """The archive of a locator, from the cache or by its client.
+
+    Raises:
+        ConfigError: the package or the version does not exist.
+        SourceError: the client is missing or failed.
+    """
+    path = cached(locator, downloads) or _download(locator, downloads)
+    return Fetched(locator, path, digest_file(path), licence(path))
+
+
+def cached(locator: Locator, downloads: Path) -> Path | None:
+    directory = _cache_directory(locator, downloads)
+    return next(iter(sorted(directory.iterdir())), None) if directory.is_dir() else None
+
+
+def _cache_directory(locator: Locator, downloads: Path) -> Path:
+    name = locator.name.lstrip("@").replace("/", "-")
+    return downloads / locator.client / f"{name}-{locator.version}"
+
+
+def _download(locator: Locator, downloads: Path) -> Path:
+    """Download beside the cache, then rename: the cache holds whole archives only."""
+    if not has_client(locator.client):
+        raise SourceError(
+            f"{CLIENTS[locator.client]} is not installed on this machine",
+            where=str(locator),
+            fix=f"install {CLIENTS[locator.client]}, or take the source out of curate.sources",
+        )
+    target = _cache_directory(locator, downloads)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+        done = subprocess.run(
+            _command(locator), cwd=temporary, capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+        if done.returncode or not any(Path(temporary).iterdir()):
+            raise _explain(locator, done.stderr + done.stdout)
+        staged = Path(temporary) / "staged"
+        files = [path for path in Path(temporary).iterdir() if path.is_file()]
+        staged.mkdir()
+        for path in files:
+            path.rename(staged / path.name)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(staged, target)
+    found = cached(locator, downloads)
+    assert found is not None
+    return found
+
+
+def _command(locator: Locator) -> list[str]:
+    if locator.client == "npm":
+        return ["npm", "pack", "--silent", f"{locator.name}@{locator.version}"]
+    # Wheels only: building a source distribution would run its code.
+    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
+    return [*pip_command(), "download", *options, f"{locator.name}=={locator.version}"]
+
+
+def _explain(locator: Locator, output: str) -> ConfigError | SourceError:
+    last = "\n    ".join(output.strip().splitlines()[-6:])
+    if MISSING.search(output):
+        return ConfigError(
+            f"the source does not exist: {locator}",
+            where="curate.sources",
+            fix=f"mend the name or the version; {CLIENTS[locator.client]} said:\n    {last}",
+        )
+    return SourceError(
+        f"{CLIENTS[locator.client]} could not fetch {locator}:\n    {last}",
+        where="curate.sources",
+        fix="check the network and the client's settings, then run the same command again",
+    )
+
+
+def has_client(client: str) -> bool:
+    return bool(pip_command()) if client == "pypi" else shutil.which("npm") is not None
+
+
+@cache
+def pip_command() -> tuple[str, ...]:
+    """`python -m pip` of the first interpreter that has pip: a uv environment has none of its own."""
+    base = str(Path(sys.base_prefix) / "bin" / "python3")
+    for python in (sys.executable, base, shutil.which("python3"), shutil.which("python")):
+        if python is None or not Path(python).exists():
+            continue
+        command = (python, "-m", "pip")
+        if subprocess.run([*command, "--version"], capture_output=True).returncode == 0:
+            return command
+    return ()
+
+
+def licence(archive: Path) -> str:
+    """The licence that a wheel or an npm package declares; `unknown` where it declares none."""
+    if archive.suffix == ".whl":
+        return _wheel_licence(archive)
+    with tarfile.open(archive) as file:
+        member = file.extractfile("package/package.json")
+        assert member is not None
+        declared = json.load(member).get("license", "")
+    return str(declared.get("type", "") if isinstance(declared, dict) else declared) or "unknown"
+
+
+def _wheel_licence(wheel: Path) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.parser.Parser().parsestr(archive.read(name).decode(), headersonly=True)
+    classifiers = [
+        line.rsplit(" :: ", 1)[-1]
+        for line in metadata.get_all("Classifier", [])
+        if line.startswith("License :: ")
+    ]
+    field = str(metadata.get("License", ""))
+    short = field if "\n" not in field and field not in ("", "UNKNOWN") else ""
+    return str(metadata.get("License-Expression", "")) or "; ".join(classifiers) or short or "unknown"

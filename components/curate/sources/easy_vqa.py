@@ -1,0 +1,57 @@
+"""easy-VQA (pypi `easy-vqa`): drawn shapes with questions, in its official split.
+
+The questions of one image become the turns of one sample. Validation is carved from the official
+training split by image, so that no image is on both sides.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from components.config import CurateConfig, SourceConfig
+from components.curate.samples import Draft, Split, Turn, share
+
+ROOT = "easy_vqa/data"
+
+
+def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfig) -> list[Draft]:
+    """All images of the official train and test splits, with all their questions."""
+    validation = float(source.options.get("validation", 0.05))  # type: ignore[arg-type]
+    drafts = []
+    with zipfile.ZipFile(archives["data"]) as wheel:
+        for official in ("train", "test"):
+            turns = defaultdict[int, list[Turn]](list)
+            for question, answer, image in json.loads(wheel.read(f"{ROOT}/{official}/questions.json")):
+                turns[image].append(Turn(_sentence(question), answer))
+            for image in sorted(turns):
+                split: Split = "test" if official == "test" else "train"
+                if split == "train" and share(config.seed, "easy_vqa", str(image)) < validation:
+                    split = "validation"
+                drafts.append(
+                    Draft(
+                        original_id=f"{official}/{image}",
+                        split=split,
+                        group="official_test" if split == "test" else "",
+                        turns=tuple(dict.fromkeys(turns[image])),
+                        payload={"image": wheel.read(f"{ROOT}/{official}/images/{image}.png")},
+                    )
+                )
+    return drafts
+
+
+def render(payload: dict[str, Any], size: int) -> Image.Image:
+    """Decode; scale only where the wanted side differs from the source's 64 pixels."""
+    image = Image.open(io.BytesIO(payload["image"])).convert("RGB")
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def _sentence(question: str) -> str:
+    return question[:1].upper() + question[1:]
