@@ -1,0 +1,100 @@
+"""The `sft` stage: TRL's SFTTrainer with PEFT adapters on the loader's packed batches.
+
+    checkpoint = sft(config=config.sft, checkpoint=checkpoint, dataset=dataset, mixture=mixture)
+
+The language model's linear layers get adapters, the connector is trained whole. Batches come tokenized
+and packed, with labels on the assistant's text only; TRL hands them to the model unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from transformers import Idefics3Processor
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from components.adapters import adapter_config, merge_and_save
+from components.artifacts import Checkpoint, Dataset, Mixture
+from components.config import SftConfig
+from components.loader import Collator, PackStream, encode, read_samples
+from components.sft.feed import PackFeed, pack_numbers
+from components.stage import Fields, Run, stage
+from components.trainers import arguments, finite_loss, train
+from components.vlm import load_model, load_processor
+
+LOGGED: Final = ("loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")
+
+
+@stage("sft", Checkpoint)
+def sft(run: Run, *, config: SftConfig, checkpoint: Checkpoint, dataset: Dataset, mixture: Mixture) -> Fields:
+    """Fine-tune `checkpoint` on the mixture and merge the adapters.
+
+    Raises:
+        GateFailed: the loss is not finite, or the merged weights changed where they should not (or not
+            where they should).
+        ContractMismatch: the checkpoint's processor is not the one it was trained with.
+        ConfigError: the mixture weights a category that the dataset lacks, or a turn exceeds a pack.
+    """
+    torch.set_num_threads(config.execution.threads)
+    processor = load_processor(checkpoint.path)
+    feed = pack_feed(config, processor, dataset, mixture)
+    trainer = sft_trainer(run, config, checkpoint, processor, feed)
+    loss = train(
+        trainer,
+        run,
+        config,
+        metrics=lambda logs: {key: float(logs[key]) for key in LOGGED if key in logs},
+        units=lambda: float(feed.num_tokens),
+        unit="tokens",
+    )
+    run.gate(finite_loss(loss))
+    run.gate(
+        merge_and_save(
+            trainer.model, parent=checkpoint, processor=processor, output=run.output, connector=True
+        )
+    )
+    run.metrics["loss"] = loss
+    if feed.num_tokens:
+        run.metrics["padding"] = feed.num_padded / (feed.num_padded + feed.num_tokens)
+    return {"contract": checkpoint.contract}
+
+
+def pack_feed(
+    config: SftConfig, processor: Idefics3Processor, dataset: Dataset, mixture: Mixture
+) -> PackFeed:
+    """The packed training split, drawn by the mixture's weights."""
+    encoded = encode(read_samples(dataset, "train"), processor)
+    stream = PackStream(
+        encoded,
+        mixture.weights,
+        seed=config.seed,
+        pack_tokens=config.pack_tokens,
+        pack_images=config.pack_images,
+        text_only_share=config.text_only_share,
+    )
+    return PackFeed(stream, Collator(encoded, processor))
+
+
+def sft_trainer(
+    run: Run, config: SftConfig, checkpoint: Checkpoint, processor: Idefics3Processor, feed: PackFeed
+) -> SFTTrainer:
+    """SFTTrainer over `feed`, with adapters on a copy of `checkpoint`."""
+    settings = SFTConfig(
+        **arguments(run, config),
+        per_device_train_batch_size=config.packs_per_step,
+        train_sampling_strategy="sequential",
+        # Batches come tokenized, labelled and packed; TRL must not do it again.
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        packing=False,
+    )
+    return SFTTrainer(
+        model=load_model(checkpoint.path, expected_contract=checkpoint.contract),
+        args=settings,
+        data_collator=feed,
+        train_dataset=pack_numbers(config.steps * config.packs_per_step),
+        processing_class=processor,
+        peft_config=adapter_config(config.lora, connector=True),
+    )
