@@ -36,7 +36,7 @@ def story(config: LifecycleConfig) -> Release:
 
     # ---- preference alignment on the model's own mistakes
     enter("align")
-    preferences = training.prefer(config=config.align, checkpoint=tuned, dataset=dataset)
+    preferences = training.prefer(config=config.align.sampling, checkpoint=tuned, dataset=dataset)
     aligned = training.align(config=config.align, checkpoint=tuned, preferences=preferences)
     scores = training.evaluate(config, "align", aligned, dataset, baseline=scores)
 
