@@ -163,6 +163,9 @@ class PretrainConfig(StageConfig):
     pack_images: int = Field(16, ge=1)
     """Images per pack at most."""
     packs_per_step: int = Field(4, ge=1)
+    text_only_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the samples shown without their image, so that the question-only baseline asks the model
+    something it has seen."""
     weight_decay: float = Field(0.05, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     checkpoint_every_s: float = execution_field(20.0, gt=0)
@@ -171,6 +174,8 @@ class PretrainConfig(StageConfig):
     """Optimizer steps between logged metrics."""
     validation_samples: int = Field(200, ge=10)
     """Validation samples per category for the closing loss."""
+    min_end_token_rate: float = Field(0.5, ge=0, le=1)
+    """Share of validation answers that must end by themselves when training has ended."""
 
 
 class AblateConfig(StageConfig):

@@ -45,6 +45,7 @@ def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> Idef
         num_attention_heads=config.vision_heads,
         image_size=config.image_size,
         patch_size=config.patch_size,
+        dtype="float32",
     )
     text = LlamaConfig(
         vocab_size=vocabulary,
@@ -56,6 +57,7 @@ def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> Idef
         head_dim=config.text_width // config.text_heads,
         max_position_embeddings=config.max_positions,
         rms_norm_eps=1e-5,
+        dtype="float32",
         tie_word_embeddings=False,
         **ends,
     )

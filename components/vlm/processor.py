@@ -8,6 +8,7 @@ A chat about one image reads, as tokens:
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,8 +49,20 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, config: ModelConfig) -> 
 
 
 def load_processor(directory: Path) -> Idefics3Processor:
-    """Load the processor of a checkpoint; works without torchvision."""
-    return Idefics3Processor.from_pretrained(directory, backend="pil", local_files_only=True)
+    """Load the processor of a checkpoint, part by part.
+
+    `Idefics3Processor.from_pretrained` would take torchvision's resampling on a machine that has it, and
+    leave its own arguments in the tokenizer's config.
+    """
+    images = Idefics3ImageProcessorPil.from_pretrained(directory, local_files_only=True)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
+    for key in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(key, None)
+    settings = json.loads((directory / "processor_config.json").read_text())
+    template = (directory / "chat_template.jinja").read_text()
+    return Idefics3Processor(
+        images, tokenizer, image_seq_len=settings["image_seq_len"], chat_template=template
+    )
 
 
 def messages(question: str, answer: str | None = None, *, image: bool = True) -> list[dict[str, Any]]:
