@@ -24,6 +24,7 @@ from pathlib import Path
 
 from components.artifacts import digest_file
 from components.config import CurateConfig, SourceConfig
+from components.curate.samples import slug
 from components.curate.sources import READERS
 from components.errors import ConfigError, SourceError
 from components.progress import console, track
@@ -91,6 +92,7 @@ def preflight(config: CurateConfig) -> CurateConfig:
         ConfigError: a source, a version or an option does not exist, or no source is left.
         SourceError: a source exists perhaps, but could not be fetched.
     """
+    _check_names(config)
     for source in config.sources:
         _check_options(source)
     wanted = [(source, locators(source)) for source in config.sources]
@@ -113,6 +115,14 @@ def preflight(config: CurateConfig) -> CurateConfig:
     if not kept:
         raise ConfigError("no source is left", where="curate.sources", fix="install pip or npm")
     return config.model_copy(update={"sources": tuple(kept)})
+
+
+def _check_names(config: CurateConfig) -> None:
+    """Keys are made from package names, so a package may come once."""
+    names = [slug(Locator.parse(source.locator).name) for source in config.sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"'{name}' is listed twice", where="curate.sources", fix="keep one of them")
 
 
 def _check_options(source: SourceConfig) -> None:

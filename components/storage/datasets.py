@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dvc.dependency.param import ParamsDependency
-from dvc.repo import Repo
+from dvc.repo import Repo, lock_repo
 from dvc.stage import PipelineStage
 from dvc_data.hashfile.checkout import checkout
 from dvc_data.hashfile.hash_info import HashInfo
@@ -58,7 +58,7 @@ def version_dataset(dataset: Dataset, *, workspace: Path, remote: str = "") -> s
             stage, name = None, f"{dataset.name}-{dataset.version[:8]}"
         folder = materialize(dataset, workspace=workspace, name=name)
         if stage is not None:
-            (stage, *_) = repository.commit(stage.addressing, force=True)
+            _commit(repository, stage)
         else:
             (stage, *_) = repository.add([str(folder)])
         found = next(str(out.hash_info.value) for out in stage.outs if Path(out.fs_path) == folder)
@@ -108,6 +108,7 @@ def pull(name: str, version: str, *, workspace: Path, remote: str = "") -> Path:
         try:
             repository.cloud.pull([wanted])
             tree = Tree.load(cache, wanted)
+            repository.cloud.pull([oid for _, _, oid in tree])
         except FileNotFoundError as error:
             raise ArtifactMissing(
                 f"no dataset of version {version} in the cache or the remote",
@@ -118,6 +119,14 @@ def pull(name: str, version: str, *, workspace: Path, remote: str = "") -> Path:
         files = LocalFileSystem()  # type: ignore[no-untyped-call]
         checkout(str(target), files, tree, cache, force=True)
     return target
+
+
+def _commit(repository: Repo, stage: PipelineStage) -> None:
+    """`dvc commit --force` without the run cache, which wants the current directory in the workspace."""
+    with lock_repo(repository):
+        stage.save(run_cache=False)
+        stage.commit()
+        stage.dump(update_pipeline=False)
 
 
 def _tracking_stage(repository: Repo, name: str) -> PipelineStage | None:

@@ -1,0 +1,97 @@
+"""Locators, licences and the check before anything runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components.config import CurateConfig, SourceConfig
+from components.curate import preflight
+from components.curate.fetch import Locator, fetch, licence
+from components.errors import ConfigError, SourceError
+
+
+def _client(folder: Path, monkeypatch: pytest.MonkeyPatch, *, says: str, status: int) -> None:
+    """An npm that says what the real one says in that situation."""
+    folder.mkdir()
+    script = folder / "npm"
+    script.write_text(f"#!/bin/sh\necho '{says}' >&2\nexit {status}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_locator_round_trips() -> None:
+    locator = Locator.parse("npm:@iconify-json/noto==1.2.9")
+    assert (locator.client, locator.name, locator.version) == ("npm", "@iconify-json/noto", "1.2.9")
+    assert str(locator) == "npm:@iconify-json/noto==1.2.9"
+
+
+def test_licence_is_what_the_package_declares(download_cache: Path) -> None:
+    assert licence(next((download_cache / "pypi/easy-vqa-1.0").iterdir())) == "MIT License"
+    assert licence(next((download_cache / "npm/alpha-1.0.0").iterdir())) == "Apache-2.0"
+
+
+def test_preflight_of_cached_sources_keeps_all(curate_config: Callable[..., CurateConfig]) -> None:
+    config = curate_config()
+    assert preflight(config) == config
+
+
+def test_preflight_names_a_source_that_does_not_exist(
+    curate_config: Callable[..., CurateConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _client(tmp_path / "bin", monkeypatch, says="npm error code E404", status=1)
+    config = curate_config()
+    absent = config.sources[1].model_copy(update={"locator": "npm:no-such-vendor==9.9.9"})
+    with pytest.raises(ConfigError, match="does not exist: npm:no-such-vendor"):
+        preflight(config.model_copy(update={"sources": (absent,)}))
+
+
+def test_fetch_with_a_failing_network_is_not_a_config_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _client(tmp_path / "bin", monkeypatch, says="npm error code EAI_AGAIN", status=1)
+    with pytest.raises(SourceError, match="EAI_AGAIN"):
+        fetch(Locator("npm", "some-vendor", "1.0.0"), tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*.tgz"))
+
+
+def test_preflight_without_the_client_skips_the_source_and_says_so(
+    curate_config: Callable[..., CurateConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    config = curate_config()
+    absent = config.sources[1].model_copy(update={"locator": "npm:uncached==1.0.0"})
+    left = preflight(config.model_copy(update={"sources": (config.sources[0], absent)}))
+    assert left.sources == (config.sources[0],)
+    assert "npm is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": "npm:emojibase-data==1.0.0", "vendour": True}, "unknown option 'vendour'"),
+        ({"labels": "npm:emojibase-data==1.0.0", "held_out": "yes"}, "must be of type bool"),
+        ({}, "needs the option 'labels'"),
+        ({"labels": "emojibase"}, "not a source locator"),
+    ],
+)
+def test_preflight_refuses_wrong_options(
+    curate_config: Callable[..., CurateConfig], options: dict[str, object], message: str
+) -> None:
+    source = SourceConfig.model_validate(
+        {"locator": "npm:alpha==1.0.0", "reader": "emoji", "category": "caption", "options": options}
+    )
+    with pytest.raises(ConfigError, match=message):
+        preflight(curate_config(sources=(source,)))
+
+
+def test_preflight_refuses_a_source_listed_twice(curate_config: Callable[..., CurateConfig]) -> None:
+    source = curate_config().sources[0]
+    with pytest.raises(ConfigError, match="twice"):
+        preflight(curate_config(sources=(source, source)))

@@ -1,0 +1,123 @@
+"""Readers: splits by held-out group, nothing on both sides, answers that match the picture."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import pickle
+from collections.abc import Callable
+
+import pytest
+from PIL import Image
+
+from components.config import CurateConfig
+from components.curate.render import Plan, plan_sources
+from components.curate.sources import READERS
+from components.curate.sources.frames import load_frame
+from components.curate.sources.tables import COLOURS, render
+from components.errors import SourceError
+
+
+@pytest.fixture
+def plan(curate_config: Callable[..., CurateConfig]) -> Plan:
+    return plan_sources(curate_config())
+
+
+def _drafts(plan: Plan, category: str, split: str) -> list[str]:
+    tasks = [t for t in plan.tasks if t.category == category and t.draft.split == split]
+    return [task.draft.original_id for task in tasks]
+
+
+def test_every_reader_gives_all_splits_and_named_test_groups(plan: Plan) -> None:
+    groups = {(t.category, t.draft.group) for t in plan.tasks if t.draft.split == "test"}
+    assert groups == {
+        ("vqa", "official_test"),
+        ("caption", "unseen_vendor"),
+        ("caption", "unseen_concept"),
+        ("digits", "unseen_digits"),
+        ("chart", "unseen_packages"),
+    }
+    for category in ("vqa", "caption", "digits", "chart"):
+        assert _drafts(plan, category, "train") and _drafts(plan, category, "validation")
+    assert all(task.draft.group == "" for task in plan.tasks if task.draft.split != "test")
+
+
+def test_easy_vqa_collects_the_questions_of_an_image_as_turns(plan: Plan) -> None:
+    task = next(task for task in plan.tasks if task.category == "vqa")
+    assert [turn.answer for turn in task.draft.turns] == ["rectangle", "no"]
+    assert task.draft.turns[0].question == "What is the red shape?"
+
+
+def test_digits_of_test_share_no_glyph_with_training(plan: Plan) -> None:
+    def glyphs(split: str) -> set[str]:
+        return {glyph for name in _drafts(plan, "digits", split) for glyph in name.split("/")[2].split("-")}
+
+    assert not glyphs("train") & glyphs("test")
+    assert not glyphs("train") & glyphs("validation")
+
+
+def test_tables_hold_out_whole_packages(plan: Plan) -> None:
+    def packages(split: str) -> set[str]:
+        return {name.split("/")[2] for name in _drafts(plan, "chart", split)}
+
+    assert packages("test") and not packages("test") & (packages("train") | packages("validation"))
+
+
+def test_emoji_concepts_held_out_are_trained_with_no_vendor(plan: Plan) -> None:
+    concepts = {t.draft.turns[0].answer for t in plan.tasks if t.draft.group == "unseen_concept"}
+    trained = {t.draft.turns[0].answer for t in plan.tasks if t.category == "caption" and not t.draft.group}
+    vendor = {t.draft.turns[0].answer for t in plan.tasks if t.draft.group == "unseen_vendor"}
+    assert concepts and not concepts & (trained | vendor)
+    assert all(answer == answer.lower() for answer in trained)
+
+
+def test_chart_answers_match_the_pixels(plan: Plan) -> None:
+    charts = [t for t in plan.tasks if t.draft.payload.get("kind") == "chart"]
+    assert charts
+    for task in charts:
+        image = READERS["tables"].render(task.draft.payload, 64)
+        tops = {
+            colour: min(
+                (y for x in range(64) for y in range(60) if image.getpixel((x, y)) == COLOURS[colour]),
+                default=64,
+            )
+            for colour in task.draft.payload["colours"]
+        }
+        answers = {turn.question: turn.answer for turn in task.draft.turns}
+        assert answers["How many bars are there?"] == str(len(tops))
+        assert answers["What colour is the tallest bar?"] == min(tops, key=lambda colour: tops[colour])
+        assert answers["What colour is the shortest bar?"] == max(tops, key=lambda colour: tops[colour])
+
+
+def test_table_row_answers_are_what_is_drawn(plan: Plan) -> None:
+    tables = [t for t in plan.tasks if t.draft.payload.get("kind") == "table"]
+    assert tables
+    for task in tables:
+        texts = task.draft.payload["texts"]
+        asked = [t.answer for t in task.draft.turns if t.question.startswith("What is the value")]
+        assert asked == texts
+        assert render(task.draft.payload, 64).getextrema() != Image.new("RGB", (64, 64)).getextrema()
+
+
+def test_planning_twice_gives_the_same_drafts(curate_config: Callable[..., CurateConfig]) -> None:
+    first, second = plan_sources(curate_config("a")), plan_sources(curate_config("b"))
+    assert [(t.key, t.draft) for t in first.tasks] == [(t.key, t.draft) for t in second.tasks]
+    assert first.sources == second.sources
+
+
+def test_limit_takes_at_most_so_many_of_each_split(curate_config: Callable[..., CurateConfig]) -> None:
+    config = curate_config()
+    source = config.sources[0].model_copy(update={"limit": 4})
+    limited = plan_sources(config.model_copy(update={"sources": (source,)}))
+    for split in ("train", "validation", "test"):
+        assert len(_drafts(limited, "vqa", split)) == 4
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.getcwd, ())
+
+
+def test_a_table_that_calls_foreign_code_is_refused() -> None:
+    with pytest.raises(SourceError, match="getcwd"):
+        load_frame(lzma.compress(pickle.dumps(_Evil())))
