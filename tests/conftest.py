@@ -7,6 +7,7 @@ import io
 import json
 import random
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Data
     )
     write_record(checkpoint, "pretrain")
     return checkpoint
+
+
+@pytest.fixture(scope="session")
+def record_writer() -> Callable[..., Record]:
+    """`write_record`, for tests that make artifacts of their own."""
+    return write_record
 
 
 def write_record(artifact: Artifact, stage: str, **fields: Any) -> Record:
