@@ -66,8 +66,9 @@ def run(
         return
     from components.curate import preflight
 
-    preflight(resolved.curate)
-    lifecycle(resolved, to)
+    # A source whose client is missing is left out here, so that it is part of the data's identity.
+    available = resolved.model_copy(update={"curate": preflight(resolved.curate)})
+    lifecycle(available, to)
 
 
 @app.command()

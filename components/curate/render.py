@@ -7,12 +7,13 @@ are missing are drawn again, and the bytes are the same.
 from __future__ import annotations
 
 import os
+import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import pyarrow as pa
@@ -148,10 +149,23 @@ def _draw_chunks(pending: Sequence[tuple[Sequence[Task], Path]], workers: int) -
         yield from (_draw_chunk(chunk, path) for chunk, path in pending)
         return
     # spawn: the caller may hold threads (torch, Prefect), which a forked child would deadlock on.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent) as pool:
         futures: list[Future[int]] = [pool.submit(_draw_chunk, chunk, path) for chunk, path in pending]
         for future in as_completed(futures):
             yield future.result()
+
+
+def _die_with_parent() -> None:
+    """A killed parent leaves idle workers behind, which would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _draw_chunk(tasks: Sequence[Task], path: Path) -> int:

@@ -44,6 +44,19 @@ def test_curate_twice_gives_the_same_bytes(curate_config: Callable[..., CurateCo
     assert (first.digest, first.version) == (second.digest, second.version)
 
 
+def test_curate_in_worker_processes_gives_the_same_bytes(
+    curate_config: Callable[..., CurateConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = curate(config=curate_config("one"))
+    monkeypatch.setattr(render, "CHUNK", 60)
+    monkeypatch.setattr(render, "MIN_CHUNKS_FOR_POOL", 1)
+    config = curate_config("many")
+    many = curate(
+        config=config.model_copy(update={"execution": config.execution.model_copy(update={"workers": 2})})
+    )
+    assert many.digest == one.digest
+
+
 def test_curate_writes_what_the_contract_says(curate_config: Callable[..., CurateConfig]) -> None:
     dataset = curate(config=curate_config())
     manifest = pd.read_parquet(dataset.path / "manifest.parquet")
