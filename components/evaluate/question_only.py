@@ -87,6 +87,10 @@ class Regression:
             with warnings.catch_warnings():
                 # An unconverged fit is judged on the validation split like any other.
                 warnings.simplefilter("ignore", ConvergenceWarning)
+                # So is one with nearly as many answers as questions.
+                warnings.filterwarnings(
+                    "ignore", message="The number of unique classes", category=UserWarning
+                )
                 self._model.fit(
                     matrix, [answer for _, answer in rows], sample_weight=[pairs[row] for row in rows]
                 )
