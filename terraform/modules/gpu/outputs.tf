@@ -1,0 +1,4 @@
+output "group" {
+  description = "Name of the auto-scaling group."
+  value       = aws_autoscaling_group.this.name
+}
