@@ -86,7 +86,6 @@ def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConf
         "phases": tuple(phases),
         "packs_per_step": config.packs_per_step,
         "validation_samples": config.validation_samples,
-        "min_end_token_rate": 0.0,  # a short run on a poor mixture need not answer yet
         # A proxy is compared, not released: after so few steps it need not stop yet.
         "min_end_token_rate": 0.0,
     }
