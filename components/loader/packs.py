@@ -92,11 +92,21 @@ def pack_once(encoded: Encoded, samples: Sequence[int], *, pack_tokens: int, pac
     return packs
 
 
+def labelled_per_sample(encoded: Encoded, category: str) -> float:
+    """Mean number of labelled tokens of a sample of `category`."""
+    turns = encoded.with_image
+    labelled_T = np.diff(turns.start_T) - turns.answer_T
+    before_S = np.concatenate([[0], np.cumsum(labelled_T)])[encoded.turn_S]
+    chosen = encoded.category_S == encoded.categories.index(category)
+    return float(np.diff(before_S)[chosen].mean())
+
+
 class PackStream:
     """An endless stream of packs; the same seed gives the same packs, and `state_dict` resumes exactly.
 
     Args:
-        weights: Share of each category in the samples drawn; need not sum to one.
+        weights: Share of each category in the labelled tokens, hence in the loss; need not sum to one.
+            (By samples, a category with ten turns an image would drown one with a single caption.)
         text_only_share: Share of the samples that are shown without their image, so that the
             question-only baseline asks the model something it has seen.
 
@@ -125,8 +135,8 @@ class PackStream:
                 where=f"categories of the dataset: {', '.join(encoded.categories)}",
                 fix="weight at least one of the dataset's categories, and no other",
             )
-        total = sum(weights[name] for name in self.names)
-        self.cumulative = np.cumsum([weights[name] / total for name in self.names])
+        shares = np.array([weights[name] / labelled_per_sample(encoded, name) for name in self.names])
+        self.cumulative = np.cumsum(shares / shares.sum())
         self.epoch = dict.fromkeys(self.names, -1)
         self.position = dict.fromkeys(self.names, 0)
         self.order: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}

@@ -122,7 +122,8 @@ class Trainer:
     def fit(self) -> Progress:
         """Train to the last step, from the last resumption checkpoint if there is one."""
         resumed = self._resume()
-        self.run.forget_steps_after(self.progress.step)
+        if self.accelerator.is_main_process:
+            self.run.forget_steps_after(self.progress.step)
         self.model.train()
         window, saved = Window(self.names), time.monotonic()
         with Bar("pretrain", total=self.total, start=self.progress.step, unit="tok") as bar:

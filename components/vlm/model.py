@@ -71,7 +71,8 @@ def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> Idef
         **ends,
     )
     whole._attn_implementation = "sdpa"
-    model = Idefics3ForConditionalGeneration(whole)
+    with _quiet():
+        model = Idefics3ForConditionalGeneration(whole)
     model.generation_config = GenerationConfig(do_sample=False, **ends)
     return model
 

@@ -65,13 +65,20 @@ def test_stream_resumed_anywhere_goes_on_with_the_same_packs(encoded: Encoded, b
     assert list(itertools.islice(resumed, 20)) == whole[before:]
 
 
-def test_stream_long_run_draws_samples_by_weight_and_never_a_zero_weight(encoded: Encoded) -> None:
+def test_stream_long_run_labelled_tokens_follow_the_weights(encoded: Encoded) -> None:
     stream = _stream(encoded)
-    packed = list(itertools.chain(*itertools.islice(stream, 400)))
+    packed = list(itertools.chain(*itertools.islice(stream, 600)))
     # What was drawn is what was packed and what still waits (small items wait longer).
-    drawn = [encoded.categories[encoded.category_S[item.sample]] for item in [*packed, *stream.pool]]
-    assert "chart" not in drawn
-    assert drawn.count("vqa") / len(drawn) == pytest.approx(0.5, abs=0.05)
+    labelled = dict.fromkeys(encoded.categories, 0)
+    for item in [*packed, *stream.pool]:
+        turns = range(item.first_turn, item.first_turn + item.num_turns)
+        texts = encoded.turns(item.image)
+        labelled[encoded.categories[encoded.category_S[item.sample]]] += sum(
+            int(texts.start_T[turn + 1] - texts.start_T[turn] - texts.answer_T[turn]) for turn in turns
+        )
+    assert labelled["chart"] == 0
+    assert labelled["vqa"] / sum(labelled.values()) == pytest.approx(0.5, abs=0.05)
+    assert labelled["digits"] / sum(labelled.values()) == pytest.approx(0.25, abs=0.05)
 
 
 def test_stream_weight_on_unknown_category_is_refused(encoded: Encoded) -> None:
