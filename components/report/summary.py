@@ -14,7 +14,6 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from components.artifacts import Record, Release, Scores
-from components.config import LifecycleConfig
 from components.gates.result import GateResult
 
 Verdict: TypeAlias = Literal["promoted", "rolled_back", "inconclusive", "partial", "stopped"]
@@ -111,7 +110,7 @@ class RunSummary(_Frozen):
 
 def build_summary(
     run_id: str,
-    config: LifecycleConfig,
+    config: dict[str, Any],
     outcomes: Sequence[StageOutcome],
     wall_s: float,
     error: str | None,
@@ -120,7 +119,7 @@ def build_summary(
 
     Args:
         run_id: Name of the run's directory.
-        config: The resolved config.
+        config: The resolved config, as JSON values.
         outcomes: One per stage called, a failed one included.
         wall_s: Wall time of the whole run, seconds.
         error: Message of what ended the run early; None when nothing did.
@@ -136,7 +135,7 @@ def build_summary(
             scores[artifact.label] = _group_scores(artifact)
     return RunSummary(
         run_id=run_id,
-        config=config.model_dump(mode="json"),
+        config=config,
         wall_s=round(wall_s, 2),
         verdict=_verdict(release, error),
         stages={

@@ -1,0 +1,105 @@
+"""The data sections: the funnel with its reject reasons, what was kept, and the mixture over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from components.report import plots
+from components.report.files import RunFiles, picture, read_json
+from components.report.wording import percent
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Category:
+    name: str
+    share: float
+    """Of all training samples."""
+    splits: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+    """Held-out group → samples."""
+
+
+@dataclass(frozen=True)
+class DataSection:
+    name: str
+    version: str
+    num_samples: int
+    funnel: tuple[Mapping[str, Any], ...]
+    """Per filter: name, num_in, num_out, rejected per category."""
+    reasons: Mapping[str, int]
+    categories: tuple[Category, ...]
+    splits: tuple[str, ...]
+    contact: str | None
+
+
+@dataclass(frozen=True)
+class MixtureSection:
+    verdict: str
+    facts: tuple[tuple[str, str], ...]
+    plot: Markup
+
+
+def data(files: RunFiles) -> DataSection | None:
+    """What curation kept and rejected; None where it did not finish."""
+    found = files.of_kind("dataset")
+    if not found:
+        return None
+    outcome, record = found[0]
+    funnel = read_json(outcome.logs / "funnel.json") or {"filters": [], "reasons": {}, "kept": []}
+    return DataSection(
+        name=record.artifact["name"],
+        version=record.artifact["version"],
+        num_samples=record.artifact["num_samples"],
+        funnel=tuple(funnel["filters"]),
+        reasons=funnel["reasons"],
+        categories=_categories(funnel["kept"]),
+        splits=SPLITS,
+        contact=picture(outcome.logs / "contact.png"),
+    )
+
+
+def _categories(kept: list[dict[str, Any]]) -> tuple[Category, ...]:
+    num_train = sum(row["samples"] for row in kept if row["split"] == "train")
+    categories = []
+    for name in sorted({row["category"] for row in kept}):
+        rows = [row for row in kept if row["category"] == name]
+        splits = {split: sum(row["samples"] for row in rows if row["split"] == split) for split in SPLITS}
+        groups = {row["group"]: row["samples"] for row in rows if row["group"]}
+        categories.append(Category(name, splits["train"] / num_train if num_train else 0.0, splits, groups))
+    return tuple(categories)
+
+
+def mixture(files: RunFiles) -> MixtureSection | None:
+    """How the mixture was chosen; None where no ablation finished."""
+    outcome = files.finished("ablate")
+    study = read_json(outcome.output / "ablation.json") if outcome else None
+    if study is None:
+        return None
+    chosen, stratified, gain = study["chosen"], study["stratified"], study["gain"]
+    weights = {chosen["name"]: chosen["weights"], stratified["name"]: stratified["weights"]}
+    predicted = [
+        (category, run["predicted"][category], run["losses"][category])
+        for category in study["categories"]
+        for run in study["runs"]
+    ]
+    facts = (
+        ("chosen", chosen["name"]),
+        ("proxy runs", str(len(study["runs"]))),
+        ("leave-one-out rank correlation", f"{study['rank_correlation']:+.2f}"),
+        (
+            "predicted gain over stratified",
+            f"{percent(gain['value'])} [{percent(gain['low'])}, {percent(gain['high'])}]",
+        ),
+    )
+    verdict = study["verdict"]
+    return MixtureSection(
+        verdict=f"{verdict[:1].upper()}{verdict[1:]}.",
+        facts=facts,
+        plot=plots.weights_and_fit(weights, predicted, unit="validation loss"),
+    )
