@@ -31,7 +31,9 @@ def find_record(reference: str, workspace: Path) -> Path:
         return _record_of_run(report)
     artifacts = workspace / ".opsin" / "artifacts"
     stage, _, prefix = reference.rpartition("/")
-    found = [path for path in sorted(artifacts.glob(f"{stage or '*'}/*/record.json")) if _matches(path, prefix)]
+    found = [
+        path for path in sorted(artifacts.glob(f"{stage or '*'}/*/record.json")) if _matches(path, prefix)
+    ]
     if len(found) != 1:
         names = ", ".join(f"{p.parent.parent.name}/{p.parent.name}" for p in found[:8]) or "nothing"
         raise ArtifactMissing(

@@ -54,7 +54,7 @@ class Session:
         wall = time.monotonic() - self.begin
         summary = build_summary(
             self.run_id,
-            self.config,
+            self.config.model_dump(mode="json"),
             self.outcomes,
             wall_s=wall,
             error=None if error is None else f"{error or type(error).__name__}",

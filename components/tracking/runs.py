@@ -57,7 +57,9 @@ class Tracker:
         self.client.log_batch(run_id, params=params[:100])
         self._log_metrics(run_id, record, record_path)
         inputs = [
-            DatasetInput(MlflowDataset(name=dataset, digest=version[:36], source_type="dvc", source=f"data/{dataset}"))
+            DatasetInput(
+                MlflowDataset(name=dataset, digest=version[:36], source_type="dvc", source=f"data/{dataset}")
+            )
             for dataset, version in record.dataset_versions.items()
         ]
         if inputs:
@@ -89,7 +91,9 @@ class Tracker:
         self.client.set_terminated(self.parent, status=status)
 
 
-def open_tracker(uri: str, experiment: str, *, run_id: str, config: dict[str, Any], artifacts: Path) -> Tracker:
+def open_tracker(
+    uri: str, experiment: str, *, run_id: str, config: dict[str, Any], artifacts: Path
+) -> Tracker:
     """Open the parent run of a lifecycle; makes the experiment where it is missing."""
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
