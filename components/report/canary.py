@@ -2,9 +2,9 @@
 
 Reads `logs/canary.json` of the deploy stage:
 
-    {"reason": "why this verdict",
-     "steps": [{"weight": 0.1, "arms": {"stable": {"n": 90, "errors": 0, "accuracy": 0.8, ...},
-                                        "canary": {...}}}, ...]}
+    {"reason": "why this verdict", "requests": 300, "unanswered": 0,
+     "steps": [{"weight": 0.1, "arms": {"stable": {"n": 90, "errors": 0, "accuracy": 0.8, "ttft_s": 0.1},
+                                        "canary": {...}}, "looks": [...]}, ...]}
 
 Every number of an arm is shown; those in `PLOTTED` over the steps.
 """
@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from components.gates.result import GateResult
 from components.report import plots
 from components.report.files import RunFiles, read_json
 from components.report.plots import Panel, Series
@@ -42,7 +41,8 @@ class Row:
 class CanarySection:
     verdict: str
     reason: str
-    gates: tuple[GateResult, ...]
+    requests: int
+    unanswered: int
     plot: Markup | None
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -57,8 +57,9 @@ def canary(files: RunFiles) -> CanarySection | None:
     rows = _rows(timeline)
     return CanarySection(
         verdict=files.summary.verdict.replace("_", " "),
-        reason=timeline.get("reason", ""),
-        gates=outcome.gates(),
+        reason=timeline["reason"],
+        requests=timeline["requests"],
+        unanswered=timeline["unanswered"],
         plot=_plot(rows),
         columns=tuple(dict.fromkeys(key for row in rows for key in row.values)),
         rows=rows,

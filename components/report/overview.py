@@ -106,7 +106,7 @@ def tiles(files: RunFiles) -> list[Tile]:
     """The figures a person looks for first; those whose stage did not run are left out."""
     ran = sum(not outcome.cached for outcome in files.outcomes)
     cached = len(files.outcomes) - ran
-    found = [Tile("wall time", duration(files.summary.wall_s), f"{ran} steps ran, {cached} cached")]
+    found = [Tile("wall time", duration(files.summary.wall_s), f"steps: {ran} ran, {cached} cached")]
     for _, record in files.of_kind("dataset")[:1]:
         version = str(record.artifact["version"])
         note = f"{record.artifact['name']}, version {version[:12]}"

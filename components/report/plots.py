@@ -12,6 +12,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK, MUTED, GRID, ACCENT = "#1d2733", "#66727f", "#e3e7eb", "#1f5fa8"
 PALETTE = ("#1f5fa8", "#d1601f", "#2a8a57", "#8a4fa3", "#b8891b", "#3f9fb5", "#b3324b", "#6b7280")
@@ -90,7 +91,9 @@ def lines(panels: Sequence[Panel], *, columns: int = 2) -> Markup:
             for series in panel.series:
                 _line(ax, panel, series, colours[series.name])
             if panel.from_zero:
-                ax.set_ylim(bottom=0)
+                ax.set_ylim(0, 1.15 * max((max(series.y) for series in panel.series), default=0) or 1)
+            if panel.x_label == "step":
+                ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             if len(panel.series) > 1:
                 ax.legend()
         return _svg(figure)

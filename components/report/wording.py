@@ -47,6 +47,12 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def metric(name: str) -> str:
+    """A metric of a served arm in words; others as they are named."""
+    known = {"n": "requests", "ttft_s": "time to first token, s", "latency_s": "whole answer, s"}
+    return known.get(name, name.replace("_", " "))
+
+
 FILTERS: Final[dict[str, Callable[[Any], str]]] = {
     "duration": duration,
     "count": count,
@@ -54,5 +60,6 @@ FILTERS: Final[dict[str, Callable[[Any], str]]] = {
     "percent": percent,
     "points": points,
     "number": number,
+    "metric": metric,
 }
 """Template filters."""

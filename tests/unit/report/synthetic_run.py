@@ -251,13 +251,19 @@ def release(life: Lifecycle, *, quantized: bool, verdict: str) -> None:
         {
             "weight": weight,
             "arms": {
-                "stable": {"n": 100, "errors": 0, "accuracy": 0.71, "ttft_s": 0.21},
-                "canary": {"n": int(100 * weight), "errors": 0, "accuracy": 0.72, "ttft_s": 0.17},
+                "stable": {"n": 100, "errors": 0, "accuracy": 0.71, "ttft_s": 0.21, "latency_s": 0.4},
+                "canary": {
+                    "n": int(100 * weight),
+                    "errors": 0,
+                    "accuracy": 0.72,
+                    "ttft_s": None,
+                    "latency_s": 0.3,
+                },
             },
         }
         for weight in (0.1, 0.3, 0.6)
     ]
-    timeline = {"reason": "no worse than stable on errors, time to first token and accuracy", "steps": steps}
+    timeline = {"reason": "every harm is within its budget", "requests": 300, "unanswered": 0, "steps": steps}
     (directory / "logs/canary.json").write_text(json.dumps(timeline))
 
 
