@@ -1,7 +1,7 @@
 """Calibration samples: drawn from the training split as the mixture weighs it, tokenized into one file.
 
-The quantize environment loads no processor, so what crosses is tensors: sample N's model inputs are
-`N.input_ids`, `N.attention_mask`, `N.pixel_values` …, each with a leading batch dimension of one.
+The quantize environment loads no processor, so what crosses is tensors: batch N's model inputs are
+`N.input_ids`, `N.attention_mask`, `N.pixel_values` …, samples of equal length along the first dimension.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import Idefics3Processor
+from transformers import BatchFeature, Idefics3Processor
 
 from components.errors import ConfigError
 from components.loader import Sample, Turn
@@ -46,7 +46,7 @@ def draw(samples: Sequence[Sample], weights: Mapping[str, float], count: int, se
     if not pools:
         raise ConfigError(
             f"no training sample in the mixture's categories ({', '.join(sorted(weights))})",
-            where="quantize: calibration",
+            where="quantize: calibration samples",
             fix="the mixture belongs to another dataset; run ablate on this one",
         )
     generator = random.Random(seed)
@@ -59,14 +59,15 @@ def draw(samples: Sequence[Sample], weights: Mapping[str, float], count: int, se
 
 
 def write(examples: Sequence[Example], processor: Idefics3Processor, path: Path) -> int:
-    """Tokenize question and answer of `examples` into safetensors.
+    """Tokenize question and answer of `examples` into batches of equal length, as safetensors.
+
+    Examples are never padded: padding would enter the Hessians as if it were data.
 
     Returns:
         Number of tokens written.
     """
-    tensors: dict[str, torch.Tensor] = {}
-    tokens = 0
-    for index, example in enumerate(examples):
+    batches: dict[tuple[int, bool], list[BatchFeature]] = defaultdict(list)
+    for example in examples:
         image = example.sample.image
         chat = messages(example.turn.question, example.turn.answer, image=image is not None)
         inputs = processor(
@@ -74,10 +75,14 @@ def write(examples: Sequence[Example], processor: Idefics3Processor, path: Path)
             images=[[Image.open(io.BytesIO(image)).convert("RGB")]] if image is not None else None,
             return_tensors="pt",
         )
-        tokens += inputs["input_ids"].numel()
-        tensors |= {f"{index:06d}.{name}": tensor.contiguous() for name, tensor in inputs.items()}
+        batches[inputs["input_ids"].shape[1], image is not None].append(inputs)
+    tensors = {
+        f"{index:06d}.{name}": torch.cat([inputs[name] for inputs in batch]).contiguous()
+        for index, (_, batch) in enumerate(sorted(batches.items(), key=lambda item: item[0]))
+        for name in batch[0]
+    }
     save_file(tensors, path)
-    return tokens
+    return sum(length * len(batch) for (length, _), batch in batches.items())
 
 
 def _places(

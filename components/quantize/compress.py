@@ -5,8 +5,8 @@ cross: a model directory and calibration tensors in, a compressed model director
 
     .venv-quantize/bin/python components/quantize/compress.py --checkpoint DIR --calibration FILE --output DIR
 
-The calibration file is safetensors; sample N's model inputs are the tensors `N.input_ids`,
-`N.attention_mask`, `N.pixel_values` …, each with a leading batch dimension of one.
+The calibration file is safetensors; batch N's model inputs are the tensors `N.input_ids`,
+`N.attention_mask`, `N.pixel_values` …, samples of equal length along the first dimension.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SMOOTHED = [
 """Linears that read a norm's output, and the norm that takes over part of their activations' scale."""
 
 
-def samples(path: Path) -> list[dict[str, torch.Tensor]]:
-    """Model inputs, one dictionary per calibration sample, in the file's order."""
+def batches(path: Path) -> list[dict[str, torch.Tensor]]:
+    """Model inputs, one dictionary per calibration batch, in the file's order."""
     named = sorted(load_file(path).items())
     grouped = itertools.groupby(named, key=lambda item: item[0].partition(".")[0])
     return [{name.partition(".")[2]: tensor for name, tensor in group} for _, group in grouped]
@@ -45,11 +45,10 @@ def samples(path: Path) -> list[dict[str, torch.Tensor]]:
 def compress(checkpoint: Path, calibration: Path, output: Path, *, scheme: str, smoothing: float) -> None:
     """Quantize the language model's linears; weights per channel, activations per token at run time."""
     model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype="auto", local_files_only=True)
-    inputs = samples(calibration)
-    # Batches of one: padding would enter the Hessian as if it were data.
+    inputs = batches(calibration)
     loader: DataLoader[dict[str, torch.Tensor]] = DataLoader(
         inputs,  # type: ignore[arg-type]  # a list is a map-style dataset
-        batch_size=1,
+        batch_size=1,  # the file holds whole batches
         shuffle=False,
         collate_fn=lambda batch: batch[0],
     )
@@ -62,7 +61,7 @@ def compress(checkpoint: Path, calibration: Path, output: Path, *, scheme: str, 
         dataset=loader,
         # Unused with tensors as input, but left out it would be looked for, and only the processor is found.
         processor=PreTrainedTokenizerFast.from_pretrained(checkpoint),
-        num_calibration_samples=len(inputs),
+        num_calibration_samples=sum(len(batch["input_ids"]) for batch in inputs),
         # One layer of the language model at a time; the vision tower runs in one piece before them.
         sequential_targets=[type(model.model.text_model.layers[0]).__name__],
     )

@@ -64,7 +64,9 @@ def test_write_real_samples_gives_inputs_the_model_takes(
     tokens = write(examples, processor, tmp_path / "calibration.safetensors")
     tensors = load_file(tmp_path / "calibration.safetensors")
     inputs = {name.removeprefix("000000."): t for name, t in tensors.items() if name.startswith("000000.")}
-    text = processor.tokenizer.decode(inputs["input_ids"][0])
-    assert examples[0].turn.answer in text
-    assert tokens == sum(t.numel() for name, t in tensors.items() if name.endswith("input_ids"))
+    ids = [row for name, t in tensors.items() if name.endswith("input_ids") for row in t]
+    texts = [processor.tokenizer.decode(row) for row in ids]
+    assert all(any(each.turn.question in text for text in texts) for each in examples)
+    assert tokens == sum(map(len, ids))
+    assert all(t.all() for name, t in tensors.items() if name.endswith("attention_mask"))  # no padding
     assert load_model(tiny_checkpoint.path)(**inputs).logits.shape[:2] == inputs["input_ids"].shape
