@@ -11,7 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -333,21 +333,32 @@ class DeployConfig(StageConfig):
 
     model_name: str = Field("opsin-vlm", pattern=r"^[a-z][a-z0-9-]*$")
     """Registered model in MLflow."""
-    weights: tuple[float, ...] = (0.1, 0.3, 0.6)
+    weights: tuple[Annotated[float, Field(ge=0.01, le=0.99)], ...] = Field((0.1, 0.3, 0.6), min_length=1)
     """Canary's share of traffic, step by step."""
-    requests_per_step: int = Field(100, ge=10)
+    requests_per_step: int = Field(600, ge=10)
+    looks_per_step: int = Field(3, ge=1)
+    """Times per step that both arms are compared; each look may roll back, only the last may promote."""
     concurrency: int = Field(4, ge=1)
+    """Requests in flight at once."""
     max_new_tokens: int = Field(24, ge=1)
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    """Chance of a wrong rollback over the whole canary, and of a wrong promotion."""
     max_error_rate_increase: float = Field(0.02, ge=0, le=1)
+    """Canary's share of failed requests minus the champion's, at most."""
     max_accuracy_drop: float = Field(0.10, ge=0, le=1)
+    """Champion's share of right answers minus the canary's, at most."""
     max_ttft_ratio: float = Field(2.0, gt=1)
     """Canary's median time to first token over stable's, at most."""
     max_model_len: int = Field(512, ge=64)
+    """Tokens that a prompt and its answer may have together."""
     keep_serving: bool = execution_field(False)
     """Leave the champion serving when the flow has ended (`opsin stop` ends it)."""
     port: int = execution_field(8090, ge=0, le=65535)
-    """Gateway port; 0 picks a free one."""
+    """Port of the gateway that is left serving (0: a free one); during the canary it uses a free one."""
     start_timeout_s: float = execution_field(300.0, gt=0)
+    """Seconds that both servers together get to come up."""
+    request_timeout_s: float = execution_field(60.0, gt=0)
+    tracking_uri: str = execution_field("", description="MLflow; empty: SQLite in .opsin/")
 
 
 class TrackingConfig(Frozen):
@@ -394,6 +405,8 @@ class LifecycleConfig(Frozen):
                 data[name] = section
                 if name == "curate":
                     section.setdefault("name", data.get("name"))
+                if name == "deploy" and isinstance(data.get("tracking"), dict):
+                    section.setdefault("tracking_uri", data["tracking"].get("uri", ""))
         return data
 
 

@@ -162,6 +162,7 @@ def prepare(config: LifecycleConfig) -> None:
     """Set what Prefect and the others read at import: no analytics, state in the workspace."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    config.execution.home.mkdir(parents=True, exist_ok=True)  # Prefect warns where it is missing
     if "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("PREFECT_HOME", str(config.execution.home / "prefect"))
     # Steps print their own lines; Prefect's go to its UI. A user's mistake shows no traceback.
