@@ -175,7 +175,7 @@ def boxes(steps: Sequence[Step]) -> list[Step]:
         number = sum(step.name.startswith("proxy-") for step in members)
         found.append(
             Step(
-                f"{number} proxy runs",
+                f"{number} proxy runs" if number else "mixtures",
                 "ran" if ran else "cached",
                 sum(step.seconds for step in members),
                 None,
@@ -191,7 +191,7 @@ def _is_proxy(step: Step) -> bool:
 def gates(files: RunFiles) -> list[Gate]:
     """All gates, failed and blocking first, then failed, then in the order they were passed."""
     found = [Gate(outcome.name, result) for outcome in files.outcomes for result in outcome.gates()]
-    return sorted(found, key=lambda gate: (gate.result.passed, not gate.result.blocking))
+    return sorted(found, key=lambda gate: (gate.result.passed, gate.tone != "bad"))
 
 
 def sources(files: RunFiles) -> list[Source]:

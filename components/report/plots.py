@@ -90,10 +90,9 @@ def lines(panels: Sequence[Panel], *, columns: int = 2) -> Markup:
             ax.set_ylabel(panel.unit)
             for series in panel.series:
                 _line(ax, panel, series, colours[series.name])
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             if panel.from_zero:
                 ax.set_ylim(0, 1.15 * max((max(series.y) for series in panel.series), default=0) or 1)
-            if panel.x_label == "step":
-                ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             if len(panel.series) > 1:
                 ax.legend()
         return _svg(figure)
