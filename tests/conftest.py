@@ -14,11 +14,16 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from components.artifacts import Artifact, Checkpoint, Dataset, Identity, Record, digest_directory
 from components.config import ModelConfig
 from components.vlm import build_model, build_processor, save, train_tokenizer
+
+# No test asserts time (STYLE): a busy machine must not fail a property.
+settings.register_profile("opsin", deadline=None)
+settings.load_profile("opsin")
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "yellow": (230, 210, 40)}
 GROUPS = {
