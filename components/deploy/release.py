@@ -1,0 +1,210 @@
+"""The deploy stage: register the candidate, try it against the champion, move the aliases by the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from components.artifacts import Bundle, Checkpoint, Dataset, Release, write_atomic
+from components.config import DeployConfig
+from components.deploy import serving, vllm
+from components.deploy.canary import CANARY, STABLE, Canary, Outcome
+from components.deploy.gateway import Gateway, Upstream
+from components.deploy.processes import Server, free_ports, stop_all
+from components.deploy.replay import Question, ask, choose, connect
+from components.errors import ArtifactMissing, ServerError, SourceError
+from components.gates.result import GateResult
+from components.loader import read_samples
+from components.progress import Bar
+from components.stage import Fields, Run, stage
+from components.tracking.registry import RECORD, RELEASE, Registry, Version
+from components.vlm import assert_contract
+
+CONTRACT = "opsin.contract"
+
+
+@dataclass(frozen=True)
+class Side:
+    """A directory that an arm serves, and the contract it must keep."""
+
+    directory: Path
+    contract: str
+    version: str
+    """Version in the registry; empty for the baseline checkpoint."""
+
+
+@stage("deploy", Release)
+def deploy(
+    run: Run, *, config: DeployConfig, bundle: Bundle, baseline: Checkpoint, dataset: Dataset, champion: str
+) -> Fields:
+    """Try a bundle against the champion behind the gateway, and release it or not.
+
+    Args:
+        bundle: The candidate.
+        baseline: The checkpoint that stands in for the champion at the first release.
+        dataset: Its test split is what both arms are asked.
+        champion: Digest of the champion (`components.tracking.registry.incumbent`), "" at the first release.
+
+    Raises:
+        ContractMismatch: an arm's processor is not the one that was trained with.
+        ServerError: the champion's server or the gateway does not come up. (A candidate that does not come
+            up is rolled back instead.)
+        ConfigError: `deploy.port` is taken.
+    """
+    serving.check_port(config)
+    registry = open_registry(config)
+    stable = _stable(registry, champion, baseline, run.scratch)
+    assert_contract(bundle.path / "vllm", bundle.contract)
+    assert_contract(stable.directory, stable.contract)
+    version = register(registry, bundle, dataset)
+    candidate = Side(bundle.path / "vllm", bundle.contract, version.version)
+    number = len(config.weights) * config.requests_per_step
+    questions = choose(read_samples(dataset, "test"), number, config.seed)
+    if not questions:
+        raise SourceError("the test split has no question about an image", where=str(dataset.path))
+
+    registry.move(version, "canary")
+    try:
+        outcome, endpoint = roll_out(run, config, stable, candidate, questions)
+    except BaseException:
+        registry.move(version, "inconclusive")  # nothing serves it any more
+        raise
+    version = registry.move(version, outcome.verdict)
+    registry.tag(version, "verdict", outcome.verdict)
+    registry.tag(version, "verdict.reason", outcome.reason)
+    registry.tag(version, RELEASE, str(run.directory / "record.json"))
+    _report(run, outcome)
+    aliases = registry.aliases(version)
+    alias = next((name for name in ("champion", "canary", "candidate") if name in aliases), None)
+    fields: Fields = {
+        "verdict": outcome.verdict,
+        "model": config.model_name,
+        "version": version.version,
+        "alias": alias,
+    }
+    facts = fields | {"candidate": bundle.digest, "champion": champion}
+    write_atomic(run.output / "release.json", json.dumps(facts, indent=1, sort_keys=True))
+    return fields | {"endpoint": endpoint}
+
+
+def open_registry(config: DeployConfig) -> Registry:
+    """The registry that the config names; by default SQLite and files in the workspace."""
+    home = config.execution.home
+    home.mkdir(parents=True, exist_ok=True)
+    uri = config.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
+    return Registry.open(uri, model=config.model_name, artifacts=home / "mlflow-artifacts")
+
+
+def register(registry: Registry, bundle: Bundle, dataset: Dataset) -> Version:
+    """The bundle as a model version, with tags that lead back to its sources."""
+    return registry.register(
+        bundle.path / "vllm",
+        digest=bundle.digest,
+        tags={
+            RECORD: bundle.record,
+            "opsin.fingerprint": bundle.load_record().fingerprint,
+            "opsin.dataset_version": f"{dataset.name}@{dataset.version}",
+            "opsin.quantized": str(bundle.quantized).lower(),
+            CONTRACT: bundle.contract,
+        },
+    )
+
+
+def roll_out(
+    run: Run, config: DeployConfig, stable: Side, candidate: Side, questions: list[Question]
+) -> tuple[Outcome, str | None]:
+    """Start both servers and the gateway, run the canary, stop or hand over.
+
+    Returns:
+        The outcome, and the endpoint that lives on (None unless `deploy.keep_serving`).
+    """
+    servers: list[Server] = []
+    try:
+        ports = free_ports(2)
+        arms: dict[str, vllm.Arm] = {}
+        for name, side, port in ((STABLE, stable, ports[0]), (CANARY, candidate, ports[1])):
+            arms[name] = vllm.start(name, side.directory, port, config, run.logs)
+            servers.append(arms[name].server)
+        failed = _ready(arms, config, questions[0])
+        if STABLE in failed:
+            raise failed[STABLE]
+        upstreams = [Upstream(name, arm.address) for name, arm in arms.items() if name not in failed]
+        gateway = Gateway(upstreams, run.logs)
+        servers.append(gateway.server)
+        if CANARY in failed:
+            outcome = _never_came_up(failed[CANARY])
+        else:
+            outcome = asyncio.run(Canary(gateway, arms[CANARY], questions, config).run())
+        endpoint = None
+        if config.keep_serving:
+            name, side = (CANARY, candidate) if outcome.verdict == "promoted" else (STABLE, stable)
+            gateway.split({name: 1.0})
+            endpoint = serving.hand_over(config, gateway, arms[name], side.version).endpoint
+            servers = [each for each in servers if each not in (arms[name].server, gateway.server)]
+        return outcome, endpoint
+    finally:
+        stop_all(servers)
+
+
+def _stable(registry: Registry, champion: str, baseline: Checkpoint, scratch: Path) -> Side:
+    if not champion:
+        return Side(baseline.path, baseline.contract, "")
+    version = registry.find(champion)
+    if version is None:
+        raise ArtifactMissing(
+            f"no version of '{registry.model}' holds the champion {champion[:16]}",
+            where=registry.uri,
+            fix="look at the registry (`mlflow ui`); the alias champion must point to a version of opsin's",
+        )
+    directory = registry.fetch(version, scratch / "champion")
+    return Side(directory, version.tags[CONTRACT], version.version)
+
+
+def _ready(arms: dict[str, vllm.Arm], config: DeployConfig, question: Question) -> dict[str, ServerError]:
+    """Wait for both servers and warm each with a real request; arm name → why it does not serve."""
+    with Bar("start vLLM", total=len(arms), unit="server") as bar:
+        failed = vllm.wait_ready(list(arms.values()), timeout_s=config.start_timeout_s, bar=bar)
+    for name, arm in arms.items():
+        if name not in failed:
+            error = asyncio.run(_warm(arm, config, question))
+            if error:
+                failed[name] = ServerError(
+                    f"{arm.server.name} is up but cannot answer: {error}", where=str(arm.server.log)
+                )
+    return failed
+
+
+async def _warm(arm: vllm.Arm, config: DeployConfig, question: Question) -> str:
+    async with connect(f"http://{arm.address}/v1", config) as client:
+        last = (await ask(client, question, config))[-1]
+        return "" if last.answered else last.error
+
+
+def _never_came_up(error: ServerError) -> Outcome:
+    gate = GateResult(
+        name="canary/starts",
+        passed=False,
+        observed=error.what,
+        required="the candidate's server comes up and answers a question about an image",
+        blocking=False,
+        fix=f"read {error.where}; the champion stays in place",
+    )
+    return Outcome(verdict="rolled_back", reason=f"the candidate does not serve: {error.what}", gates=(gate,))
+
+
+def _report(run: Run, outcome: Outcome) -> None:
+    """Leave the evidence: gates, metrics, every attempt, the timeline."""
+    for gate in outcome.gates:
+        run.gate(gate)
+    run.metrics["requests"] = float(outcome.requests)
+    run.metrics["unanswered"] = float(outcome.unanswered)
+    for step, entry in enumerate(outcome.steps, 1):
+        values = {f"{arm}/{key}": value for arm, own in entry["arms"].items() for key, value in own.items()}
+        run.log(step, weight=entry["weight"], **{k: v for k, v in values.items() if v is not None})
+    if outcome.attempts:
+        pd.DataFrame([asdict(each) for each in outcome.attempts]).to_parquet(run.logs / "replay.parquet")
+    write_atomic(run.logs / "canary.json", json.dumps(outcome.timeline(), indent=1))
