@@ -10,7 +10,6 @@ from typing import Any, Generic, ParamSpec, cast
 from prefect import Task
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
-from prefect.filesystems import LocalFileSystem
 
 from components.artifacts import ArtifactT
 from components.errors import OpsinError, ServerError, SourceError
@@ -91,7 +90,6 @@ class Step(Generic[P, ArtifactT]):
             cache_policy=ByFingerprint(fingerprint=identity.fingerprint),
             refresh_cache=not cached,  # a persisted result whose output was deleted is not a hit
             persist_result=True,
-            result_storage=LocalFileSystem(basepath=str(session.config.execution.home / "results")),
             result_serializer="json",
             retries=self.retries,
             retry_delay_seconds=self.retry_delay_s,
