@@ -68,7 +68,8 @@ class Server:
         """Let the server outlive this process; gives what `Handle.stop` needs to end it later."""
         assert self._guard.stdin is not None
         self._guard.stdin.write(guard.DETACH)
-        self._guard.stdin.flush()
+        self._guard.stdin.close()
+        self._guard.returncode = 0  # no longer ours to wait for; else Popen warns when it is collected
         return self.handle
 
     def release(self) -> None:
