@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import torch
+from scipy.stats import binomtest
 from transformers import Idefics3Processor
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -26,6 +27,7 @@ from components.stage import Fields, Run, stage
 from components.trainers import arguments, finite_loss, train
 from components.vlm import load_model, load_processor
 
+SIGNIFICANCE: Final = 0.05
 LOGGED: Final = (
     "loss",
     "learning_rate",
@@ -73,6 +75,8 @@ def align(run: Run, *, config: AlignConfig, checkpoint: Checkpoint, preferences:
         "pairs_trained": float(len(training)),
         "preference_accuracy_before": _accuracy(before),
         "preference_accuracy": _accuracy(after),
+        "preference_margin_before": float(before.mean()),
+        "preference_margin": float(after.mean()),
     }
     run.gate(preference_accuracy(before, after))
     return {"contract": checkpoint.contract}
@@ -81,8 +85,10 @@ def align(run: Run, *, config: AlignConfig, checkpoint: Checkpoint, preferences:
 def preference_accuracy(before: torch.Tensor, after: torch.Tensor) -> GateResult:
     """Gate: held-out pairs are told apart better than before.
 
-    Accuracy is the share of pairs whose chosen answer is the likelier one. A few dozen pairs can tie
-    (or all be right already); then the mean margin must have grown.
+    Accuracy is the share of pairs whose chosen answer is the likelier one. It moves by whole pairs, and
+    on some tens of them chance alone moves it by several points; the mean margin moves smoothly. So the
+    margin must have grown, and the accuracy must not be lower beyond chance (exact one-sided sign test
+    on the pairs that changed sides, as McNemar's).
 
     Args:
         before: Log-probability margins (chosen minus rejected) of the parent, shape (num_pairs,).
@@ -90,15 +96,21 @@ def preference_accuracy(before: torch.Tensor, after: torch.Tensor) -> GateResult
     """
     accuracy = _accuracy(before), _accuracy(after)
     margin = float(before.mean()), float(after.mean())
-    better = accuracy[1] > accuracy[0] or (accuracy[1] == accuracy[0] and margin[1] > margin[0])
+    won, lost = int(((before <= 0) & (after > 0)).sum()), int(((before > 0) & (after <= 0)).sum())
+    p_worse = float(binomtest(lost, won + lost, alternative="greater").pvalue) if won + lost else 1.0
     return GateResult(
         name="preference_accuracy",
-        passed=better and bool(torch.isfinite(after).all()),
-        observed=f"accuracy {accuracy[0]:.3f} → {accuracy[1]:.3f}, mean margin {margin[0]:.2f} → "
-        f"{margin[1]:.2f} on {len(before)} held-out pairs",
-        required="a higher accuracy (or, at the same one, a wider margin) than before",
-        fix="raise align.steps or align.prompts, or lower align.learning_rate",
-        evidence={"before": accuracy[0], "after": accuracy[1], "held_out_pairs": len(before)},
+        passed=margin[1] > margin[0] and p_worse >= SIGNIFICANCE and bool(torch.isfinite(after).all()),
+        observed=f"mean margin {margin[0]:.2f} → {margin[1]:.2f}, accuracy {accuracy[0]:.3f} → "
+        f"{accuracy[1]:.3f} ({won} pairs won, {lost} lost) on {len(before)} held-out pairs",
+        required=f"a wider margin than before, and no loss of accuracy beyond chance (p ≥ {SIGNIFICANCE})",
+        fix="raise align.prompts, or lower align.learning_rate",
+        evidence={
+            "before": accuracy[0],
+            "after": accuracy[1],
+            "p_worse": p_worse,
+            "held_out_pairs": len(before),
+        },
     )
 
 

@@ -149,13 +149,16 @@ def test_align_held_out_pairs_the_other_way_round_fails_its_gate(
 @pytest.mark.parametrize(
     ("after", "passed"),
     [
-        ([1.0, 1.0, -1.0], True),
-        ([-1.0, -1.0, -1.0], False),
-        ([0.5, -2.0, -2.0], False),
-        ([2.0, -1.0, -1.0], True),
-        ([1.0, 1.0, float("nan")], False),
+        ([1.0] * 10 + [0.5] * 10, True),  # all told apart
+        ([9.0] * 10 + [-1.0] * 10, True),  # the same ones, by more
+        ([-0.1, *[2.0] * 9, *[-1.0] * 10], True),  # one lost, which chance explains
+        ([1.0] * 10 + [-2.0] * 10, False),  # a narrower margin
+        ([-0.1] * 8 + [50.0] * 2 + [-1.0] * 10, False),  # eight lost and none won
+        ([1.0] * 19 + [float("nan")], False),
     ],
 )
-def test_preference_accuracy_must_rise_or_the_margin_grow(after: list[float], passed: bool) -> None:
-    before = torch.tensor([1.0, -1.0, -1.0])
+def test_preference_accuracy_wants_wider_margins_and_no_loss_beyond_chance(
+    after: list[float], passed: bool
+) -> None:
+    before = torch.tensor([1.0] * 10 + [-1.0] * 10)
     assert preference_accuracy(before, torch.tensor(after)).passed is passed
