@@ -18,8 +18,10 @@ QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
 }
-"""Nothing phones home; the command line sets these before anything else is imported."""
+"""Nothing phones home, and libraries' own progress bars keep quiet; the command line sets these before
+anything else is imported."""
 
 
 def interpreter(name: str) -> Path:
