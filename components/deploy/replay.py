@@ -65,10 +65,12 @@ class Attempt:
 
 
 def choose(samples: Sequence[Sample], number: int, seed: int) -> list[Question]:
-    """`number` questions in a seeded order: no image comes twice before every image came once.
+    """`number` questions in a seeded order: no image is asked about twice before every image was once.
 
     Questions about the same image are not independent, and the canary's intervals take them as independent.
-    Where there are fewer questions than asked for, they repeat.
+    Where there are fewer questions than asked for, they repeat. The chosen ones are shuffled, so that every
+    step of the canary draws from the same mix: the canary's share rises from step to step, and a mix that
+    changed with it would look like a difference between the arms.
     """
     rng = random.Random(seed)
     rounds: list[tuple[int, float, Question]] = []
@@ -82,7 +84,9 @@ def choose(samples: Sequence[Sample], number: int, seed: int) -> list[Question]:
             question = Question(sample.key, group, sample.image, turn.question, turn.answer)
             rounds.append((nth, rng.random(), question))
     ordered = [question for _, _, question in sorted(rounds, key=lambda item: item[:2])]
-    return [ordered[index % len(ordered)] for index in range(number)] if ordered else []
+    chosen = [ordered[index % len(ordered)] for index in range(number)] if ordered else []
+    rng.shuffle(chosen)
+    return chosen
 
 
 def connect(endpoint: str, config: DeployConfig) -> AsyncOpenAI:
