@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.config import DeployConfig
@@ -106,8 +106,9 @@ class Canary:
             await self._roll_back(decision.reason)
 
     def _decide(self, last: bool) -> Decision:
-        stable = counts([each for each in self.outcome.attempts if each.arm == STABLE])
-        canary = counts([each for each in self.outcome.attempts if each.arm == CANARY])
+        attempts = in_step_medians(self.outcome.attempts)
+        stable = counts([each for each in attempts if each.arm == STABLE])
+        canary = counts([each for each in attempts if each.arm == CANARY])
         return decide(stable, canary, self._budget, looks=self._looks, last=last)
 
     async def _roll_back(self, reason: str) -> None:
@@ -154,6 +155,23 @@ def counts(attempts: Sequence[Attempt]) -> ArmCounts:
         correct=sum(bool(each.correct) for each in answered),
         ttft_s=tuple(each.ttft_s for each in answered if each.ttft_s is not None),
     )
+
+
+def in_step_medians(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The attempts with times to first token in multiples of their step's median over both arms.
+
+    The champion answers most in the first step and the canary in the last: were the machine busier in one
+    of them, plain seconds would show it as a difference between the arms.
+    """
+    times: dict[int, list[float]] = {}
+    for each in attempts:
+        if each.ttft_s is not None:
+            times.setdefault(each.step, []).append(each.ttft_s)
+    medians = {step: statistics.median(values) for step, values in times.items()}
+    return [
+        each if each.ttft_s is None else replace(each, ttft_s=each.ttft_s / medians[each.step])
+        for each in attempts
+    ]
 
 
 def summary(attempts: Sequence[Attempt]) -> dict[str, float | None]:

@@ -48,7 +48,7 @@ class ArmCounts:
     """Requests answered and compared with the ground truth."""
     correct: int
     ttft_s: tuple[float, ...]
-    """Time to first token of each answered request, seconds."""
+    """Time to first token of each answered request, in a unit that both arms share."""
 
 
 @dataclass(frozen=True)
