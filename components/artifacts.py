@@ -155,7 +155,7 @@ class Parent(BaseModel):
 class Record(BaseModel):
     """The lineage record: walk `parents` from any release back to every source package."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     stage: str
     fingerprint: str

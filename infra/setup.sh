@@ -8,7 +8,8 @@ name="${1:?usage: infra/setup.sh main|dev|quantize|serve}"
 case "$name" in main | dev) venv=.venv ;; *) venv=".venv-$name" ;; esac
 lock="infra/requirements/$name.txt"
 uv=infra/uv.sh
-options=(--python "$venv/bin/python")
+# Byte code now, or every process compiles again where PYTHONDONTWRITEBYTECODE is set.
+options=(--compile-bytecode --python "$venv/bin/python")
 
 find_links="${PIP_FIND_LINKS:-$(python3 -m pip config get global.find-links 2>/dev/null || true)}"
 if ! compgen -G "${find_links:-/nonexistent}/torch-*.whl" >/dev/null; then
