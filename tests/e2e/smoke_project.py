@@ -50,17 +50,16 @@ class Project:
 
     def kill_during(self, when: Callable[[], bool], *arguments: str) -> None:
         """Start `opsin ARGUMENTS`; `kill -9` it as soon as `when()` holds."""
-        log = (self.root / "killed.log").open("w")
-        process = subprocess.Popen(
-            self.command(*arguments), cwd=self.root, env=self.environment(), stdout=log, stderr=log
-        )
-        while not when():
-            assert process.poll() is None, (
-                f"ended before it was killed:\n{(self.root / 'killed.log').read_text()[-4000:]}"
+        path = self.root / "killed.log"
+        with path.open("w") as log:
+            process = subprocess.Popen(
+                self.command(*arguments), cwd=self.root, env=self.environment(), stdout=log, stderr=log
             )
-            time.sleep(0.05)
-        process.kill()
-        process.wait()
+            while not when():
+                assert process.poll() is None, f"ended before it was killed:\n{path.read_text()[-4000:]}"
+                time.sleep(0.05)
+            process.kill()
+            process.wait()
 
     def report(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.root / "runs/latest/report.json").read_text())

@@ -168,7 +168,13 @@ def test_identity_execution_settings_do_not_count(small: Path) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["align.beta=0.2", "align.seed=1", "seed=1", "align.lora.rank=8", "align.losses=['ipo','bco_pair','sft']"],
+    [
+        "align.beta=0.2",
+        "align.seed=1",
+        "seed=1",
+        "align.lora.rank=8",
+        "align.losses=['ipo','bco_pair','sft']",
+    ],
 )
 def test_identity_what_changes_the_result_counts(small: Path, override: str) -> None:
     assert load(small).align.identity() != load(small, [override]).align.identity()
