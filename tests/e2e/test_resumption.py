@@ -18,14 +18,16 @@ def fresh(tmp_path: Path, downloads: Path) -> Project:
     return make_project(tmp_path / "project", downloads)
 
 
-def scratch_of(project: Project, stage: str) -> list[Path]:
-    return list((project.root / ".opsin/artifacts" / stage).glob("*/scratch/*"))
+def scratch_of(project: Project, stage: str, pattern: str) -> list[Path]:
+    """Resumption state that an unfinished stage has left so far."""
+    return list((project.root / ".opsin/artifacts" / stage).glob(f"*/scratch/{pattern}"))
 
 
 def test_curate_killed_twice_gives_the_same_shard_bytes(fresh: Project, finished: Project) -> None:
     for wanted in (1, 3):
         fresh.kill_during(
-            lambda wanted=wanted: len(scratch_of(fresh, "curate")) >= wanted, "run", CONFIG, "--to", "curate"
+            lambda wanted=wanted: len(scratch_of(fresh, "curate", "rendered/*.parquet")) >= wanted,
+            *("run", CONFIG, "--to", "curate"),
         )
     fresh.opsin("run", CONFIG, "--to", "curate")
     assert digest_directory(fresh.output("curate")) == digest_directory(finished.output("curate"))
@@ -35,9 +37,9 @@ def test_pretrain_killed_gives_the_same_evaluation_scores(fresh: Project, finish
     arguments = ("run", CONFIG, "--to", "pretrain", "--set", "pretrain.checkpoint_every_s=2")
 
     def main_run_has_a_checkpoint() -> bool:
-        """A second training phase of the main run has left resumption state (proxies are done by then)."""
+        """The proxies are done, and the main run has left resumption state."""
         ablated = list((fresh.root / ".opsin/artifacts/ablate").glob("*/record.json"))
-        return bool(ablated) and any("checkpoint" in path.name for path in scratch_of(fresh, "pretrain"))
+        return bool(ablated) and bool(scratch_of(fresh, "pretrain", "state.pt"))
 
     fresh.kill_during(main_run_has_a_checkpoint, *arguments)
     fresh.opsin(*arguments)
