@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from components.artifacts import Checkpoint, Dataset, Mixture
+from components.artifacts import Checkpoint, Dataset, Mixture, Record
 from components.config import Execution, ModelConfig, Phase, PretrainConfig
 from components.errors import GateFailed
 from components.fingerprint import ROOT
@@ -59,17 +60,16 @@ def _config(workspace: Path, **changes: object) -> PretrainConfig:
     return PretrainConfig.model_validate(fields | changes)
 
 
-def _mixture(directory: Path) -> Mixture:
-    from conftest import write_record
-
+@pytest.fixture
+def mixture(tmp_path: Path, record_writer: Callable[..., Record]) -> Mixture:
     mixture = Mixture(
-        uri=str(directory),
+        uri=str(tmp_path),
         digest="mixture",
-        record=str(directory / "mixture.json"),
+        record=str(tmp_path / "mixture.json"),
         name="stratified",
         weights={"vqa": 1.0, "caption": 1.0, "digits": 1.0, "chart": 1.0},
     )
-    write_record(mixture, "ablate")
+    record_writer(mixture, "ablate")
     return mixture
 
 
@@ -79,9 +79,8 @@ def _weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 
 
 def test_pretrain_tiny_gives_a_gated_checkpoint_with_losses_per_category(
-    tiny_dataset: Dataset, tmp_path: Path
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture
 ) -> None:
-    mixture = _mixture(tmp_path)
     checkpoint = pretrain(config=_config(tmp_path), dataset=tiny_dataset, mixture=mixture)
     load_model(checkpoint.path, expected_contract=checkpoint.contract)
     record = checkpoint.load_record()
@@ -99,9 +98,8 @@ class Killed(Exception):
 
 
 def test_pretrain_stopped_midway_and_started_again_gives_identical_weights(
-    tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mixture = _mixture(tmp_path)
     whole = pretrain(config=_config(tmp_path / "whole"), dataset=tiny_dataset, mixture=mixture)
     config = _config(tmp_path / "stopped", checkpoint_every_s=1e-9)
     step = Trainer._step
@@ -123,9 +121,8 @@ def test_pretrain_stopped_midway_and_started_again_gives_identical_weights(
 
 
 def test_pretrain_killed_by_the_system_and_run_again_gives_identical_weights(
-    tiny_dataset: Dataset, tmp_path: Path
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture
 ) -> None:
-    mixture = _mixture(tmp_path)
     phases = (Phase(name="all", trainable=ALL, steps=60, learning_rate=3e-3),)
     whole = pretrain(config=_config(tmp_path / "whole", phases=phases), dataset=tiny_dataset, mixture=mixture)
     config = _config(tmp_path / "killed", phases=phases, checkpoint_every_s=1e-9)
@@ -153,10 +150,12 @@ def test_pretrain_killed_by_the_system_and_run_again_gives_identical_weights(
     assert resumed.digest == whole.digest
 
 
-def test_pretrain_connector_phase_leaves_the_rest_untouched(tiny_dataset: Dataset, tmp_path: Path) -> None:
+def test_pretrain_connector_phase_leaves_the_rest_untouched(
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture
+) -> None:
     phases = (Phase(name="connector", trainable=("connector",), steps=4, learning_rate=1e-2),)
     config = _config(tmp_path, phases=phases)
-    trained = _weights(pretrain(config=config, dataset=tiny_dataset, mixture=_mixture(tmp_path)))
+    trained = _weights(pretrain(config=config, dataset=tiny_dataset, mixture=mixture))
     torch.manual_seed(config.seed)
     start = build_model(config.model, prepare(config, tiny_dataset).processor.tokenizer).state_dict()
     changed = {name for name in trained if not torch.equal(trained[name], start[name])}
@@ -164,12 +163,12 @@ def test_pretrain_connector_phase_leaves_the_rest_untouched(tiny_dataset: Datase
 
 
 def test_pretrain_model_that_never_stops_fails_the_gate(
-    tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phases = (Phase(name="all", trainable=ALL, steps=2, learning_rate=1e-4),)
     config = _config(tmp_path, phases=phases, min_end_token_rate=1.0)
     with pytest.raises(GateFailed, match="generation_stops"):
-        pretrain(config=config, dataset=tiny_dataset, mixture=_mixture(tmp_path))
+        pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
 
 
 def test_trainer_gradients_never_finite_stops_with_a_gate(tiny_dataset: Dataset, tmp_path: Path) -> None:
