@@ -47,10 +47,7 @@ def test_broken_candidate_is_rolled_back_and_every_request_answered(finished: Pr
     assert report["release"]["version"] != champion
     logs = Path(report["stages"]["deploy"]["record"]).parent / "logs"
     replay = pd.read_parquet(logs / "replay.parquet")
-    assert len(replay) > 0
-    assert set(replay["arm"]) == {"stable", "canary"}
-    assert replay["status"].eq(200).all()
-    assert (
-        champion in finished.opsin("lineage", "opsin-vlm@champion")
-        or report["release"]["alias"] != "champion"
-    )
+    assert {"stable", "canary"} <= set(replay["arm"])
+    # A client tries again when the gateway drops its connection; no request stays unanswered.
+    assert replay.groupby(["step", "request"])["status"].max().eq(200).all()
+    assert f"version {champion} " in finished.opsin("lineage", "opsin-vlm@champion")
