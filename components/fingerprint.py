@@ -21,7 +21,6 @@ TRANSPORT = frozenset(
     {
         "components",
         "components.artifacts",  # hand-over types; content is digested
-        "components.config",  # its values are the identity's `config`
         "components.errors",
         "components.fingerprint",
         "components.progress",
@@ -30,7 +29,12 @@ TRANSPORT = frozenset(
         "components.environments",  # which interpreter runs a subprocess
     }
 )
-TRANSPORT_PACKAGES = ("components.tracking", "components.storage", "components.report")
+TRANSPORT_PACKAGES = (
+    "components.config",  # its values are the identity's `config`
+    "components.storage",
+    "components.tracking",
+    "components.report",
+)
 
 
 class _Normalize(ast.NodeTransformer):

@@ -152,14 +152,9 @@ class Stage(Generic[P, ArtifactT]):
         run = Run(self.name, identity.fingerprint, directory)
         for path in (run.output, run.scratch, run.logs):
             path.mkdir(parents=True, exist_ok=True)
-        clock = run.scratch / "seconds"
-        earlier = float(clock.read_text()) if clock.exists() else 0.0
+        earlier = _clock(run)
         started, begin = datetime.now(UTC), time.monotonic()
-        try:
-            fields = self.body(run, *args, **kwargs)
-        finally:
-            if run.scratch.exists():
-                clock.write_text(str(earlier + time.monotonic() - begin))
+        fields = self.body(run, *args, **kwargs)
         artifact = self.gives(
             uri=str(run.output),
             digest=digest_directory(run.output),
@@ -210,6 +205,21 @@ def stage(
         return Stage(name, gives, body)
 
     return declare
+
+
+def _clock(run: Run) -> float:
+    """Seconds that earlier attempts took, however they ended; starts the clock of this one.
+
+    An attempt that was killed cannot say how long it took: its newest file is its last sign of life.
+    """
+    path = run.scratch / "clock.json"
+    earlier = 0.0
+    if path.exists():
+        clock = json.loads(path.read_text())
+        newest = max(file.stat().st_mtime for file in run.directory.rglob("*") if file.is_file())
+        earlier = clock["earlier"] + max(0.0, newest - clock["started"])
+    write_atomic(path, json.dumps({"earlier": earlier, "started": time.time()}))
+    return earlier
 
 
 def _config(kwargs: dict[str, Any]) -> StageConfig:

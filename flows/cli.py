@@ -21,6 +21,7 @@ from components.config import LifecycleConfig, load
 from components.environments import QUIET
 from components.errors import OpsinError
 from components.progress import console
+from flows.server import prefect_server
 
 app = typer.Typer(
     add_completion=False,
@@ -49,26 +50,35 @@ def run(
     """Run the lifecycle. What is already done is not done again; a crashed run continues."""
     resolved = load(config, overrides or ())
     prepare(resolved)
-    from flows.lifecycle import lifecycle, story
-    from flows.session import STAGES, planning
+    from flows.session import STAGES
 
     if to is not None and to not in STAGES:
         raise OpsinError(f"no stage '{to}'", where="--to", fix=f"one of: {', '.join(STAGES)}")
     if dry_run:
-        with planning(resolved, to) as session:
-            story(resolved)
-        table = Table("step", "stage", "", "why", box=None, header_style="bold")
-        for line in session.planned:
-            mark = "[green]cached[/]" if line.cached else "[yellow]to run[/]"
-            table.add_row(line.name, line.stage, mark, line.why)
-        typer.echo("")
-        console.print(table)
+        console.print(_plan(resolved, to))
         return
     from components.curate import preflight
 
     # A source whose client is missing is left out here, so that it is part of the data's identity.
     available = resolved.model_copy(update={"curate": preflight(resolved.curate)})
-    lifecycle(available, to)
+    with prefect_server(resolved.execution.home) as api:
+        console.print(f"[dim]watch in Prefect's UI: {api.removesuffix('/api')}[/]")
+        from flows.lifecycle import lifecycle
+
+        lifecycle(available, to)
+
+
+def _plan(config: LifecycleConfig, to: str | None) -> Table:
+    from flows.lifecycle import story
+    from flows.session import planning
+
+    with planning(config, to) as session:
+        story(config)
+    table = Table("step", "stage", "", "why", box=None, header_style="bold")
+    for line in session.planned:
+        mark = "[green]cached[/]" if line.cached else "[yellow]to run[/]"
+        table.add_row(line.name, line.stage, mark, line.why)
+    return table
 
 
 @app.command()
@@ -82,7 +92,6 @@ def deploy(
     prepare(resolved)
     from components.artifacts import Bundle, Checkpoint, Dataset, Record
     from components.lineage import find_record
-    from flows.promotion import promote
 
     path = find_record(bundle, resolved.execution.workspace)
     record = Record.load(path)
@@ -93,12 +102,15 @@ def deploy(
             where=str(path),
             fix="name the output of the export stage, for example export/3fa9",
         )
-    promote(
-        resolved,
-        Bundle.model_validate(record.artifact),
-        Checkpoint.model_validate(parents["reference"]),
-        Dataset.model_validate(parents["dataset"]),
-    )
+    with prefect_server(resolved.execution.home):
+        from flows.promotion import promote
+
+        promote(
+            resolved,
+            Bundle.model_validate(record.artifact),
+            Checkpoint.model_validate(parents["reference"]),
+            Dataset.model_validate(parents["dataset"]),
+        )
 
 
 @app.command()

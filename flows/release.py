@@ -5,12 +5,14 @@ from __future__ import annotations
 from components.artifacts import Bundle, Checkpoint, Dataset, Release
 from components.config import LifecycleConfig
 from components.deploy import deploy as deploy_stage
+from components.deploy import serve_champion
 from components.export import export as export_stage
 from components.quantize import quantize as quantize_stage
 from components.quantize import select as select_stage
 from components.tracking.registry import incumbent
 from components.tracking.runs import tracking_uri
 from flows.plan import Pending
+from flows.session import current
 from flows.steps import step
 
 quantize = step(quantize_stage, retries=1)
@@ -29,4 +31,9 @@ def deploy(config: LifecycleConfig, *, bundle: Bundle, baseline: Checkpoint, dat
     if not isinstance(bundle, Pending):
         uri = tracking_uri(config.tracking, config.execution)
         champion = incumbent(uri, config.deploy.model_name, bundle.digest)
-    return _deploy(config=config.deploy, bundle=bundle, baseline=baseline, dataset=dataset, champion=champion)
+    release = _deploy(
+        config=config.deploy, bundle=bundle, baseline=baseline, dataset=dataset, champion=champion
+    )
+    if config.deploy.keep_serving and not current().planning:
+        serve_champion(config.deploy, dataset)  # up already, unless the release was an earlier run's
+    return release

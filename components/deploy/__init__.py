@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from components.deploy.release import deploy
+    from components.deploy.release import deploy, serve_champion
 
-__all__ = ["deploy"]
+__all__ = ["deploy", "serve_champion"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the stage when it is first asked for: `opsin status` needs only `serving`, not torch."""
-    if name == "deploy":
-        from components.deploy.release import deploy
+    if name in __all__:
+        from components.deploy import release
 
-        return deploy
+        return getattr(release, name)
     raise AttributeError(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from components import config
 from components.artifacts import Bundle, Checkpoint, Dataset, Record
 from components.deploy import deploy
-from components.deploy.release import open_registry
+from components.deploy.arms import open_registry
 from components.errors import OpsinError
 from components.tracking.registry import incumbent
 

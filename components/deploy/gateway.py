@@ -19,9 +19,9 @@ from typing import Any
 
 import httpx
 
-from components.deploy.processes import Server, free_ports
 from components.environments import QUIET
 from components.errors import ServerError
+from components.processes import Server, free_ports
 
 ARM_HEADER = "X-Opsin-Arm"
 COOKIE = "opsin_arm"

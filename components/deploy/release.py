@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
 import pandas as pd
 
 from components.artifacts import Bundle, Checkpoint, Dataset, Release, write_atomic
 from components.config import DeployConfig
 from components.deploy import serving, vllm
+from components.deploy.arms import CONTRACT, Side, make_ready, open_registry, registered_side, stable_side
 from components.deploy.canary import CANARY, STABLE, Canary, Outcome
 from components.deploy.gateway import Gateway, Upstream
-from components.deploy.processes import Server, free_ports, stop_all
-from components.deploy.replay import Question, ask, choose, connect
-from components.errors import ArtifactMissing, ServerError, SourceError
+from components.deploy.replay import Question, choose
+from components.errors import ServerError, SourceError
 from components.gates.result import GateResult
 from components.loader import read_samples
-from components.progress import Bar
+from components.processes import Server, free_ports, stop_all
 from components.stage import Fields, Run, stage
 from components.tracking.registry import RECORD, RELEASE, Registry, Version
 from components.vlm import assert_contract
-
-CONTRACT = "opsin.contract"
-
-
-@dataclass(frozen=True)
-class Side:
-    """A directory that an arm serves, and the contract it must keep."""
-
-    directory: Path
-    contract: str
-    version: str
-    """Version in the registry; empty for the baseline checkpoint."""
 
 
 @stage("deploy", Release)
@@ -57,7 +44,7 @@ def deploy(
     """
     serving.check_port(config)
     registry = open_registry(config)
-    stable = _stable(registry, champion, baseline, run.scratch)
+    stable = stable_side(registry, champion, baseline, run.scratch)
     assert_contract(bundle.path / "vllm", bundle.contract)
     assert_contract(stable.directory, stable.contract)
     version = register(registry, bundle, dataset)
@@ -91,14 +78,6 @@ def deploy(
     return fields | {"endpoint": endpoint}
 
 
-def open_registry(config: DeployConfig) -> Registry:
-    """The registry that the config names; by default SQLite and files in the workspace."""
-    home = config.execution.home
-    home.mkdir(parents=True, exist_ok=True)
-    uri = config.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
-    return Registry.open(uri, model=config.model_name, artifacts=home / "mlflow-artifacts")
-
-
 def register(registry: Registry, bundle: Bundle, dataset: Dataset) -> Version:
     """The bundle as a model version, with tags that lead back to its sources."""
     return registry.register(
@@ -129,7 +108,7 @@ def roll_out(
         for name, side, port in ((STABLE, stable, ports[0]), (CANARY, candidate, ports[1])):
             arms[name] = vllm.start(name, side.directory, port, config, run.logs)
             servers.append(arms[name].server)
-        failed = _ready(arms, config, questions[0])
+        failed = make_ready(arms, config, questions[0])
         if STABLE in failed:
             raise failed[STABLE]
         upstreams = [Upstream(name, arm.address) for name, arm in arms.items() if name not in failed]
@@ -150,38 +129,42 @@ def roll_out(
         stop_all(servers)
 
 
-def _stable(registry: Registry, champion: str, baseline: Checkpoint, scratch: Path) -> Side:
-    if not champion:
-        return Side(baseline.path, baseline.contract, "")
-    version = registry.find(champion)
-    if version is None:
-        raise ArtifactMissing(
-            f"no version of '{registry.model}' holds the champion {champion[:16]}",
-            where=registry.uri,
-            fix="look at the registry (`mlflow ui`); the alias champion must point to a version of opsin's",
-        )
-    directory = registry.fetch(version, scratch / "champion")
-    return Side(directory, version.tags[CONTRACT], version.version)
+def serve_champion(config: DeployConfig, dataset: Dataset) -> serving.Serving | None:
+    """Serve the registry's champion from this workspace, if it has one and nothing is up already.
 
+    A release that was deployed by an earlier run is not deployed again; `deploy.keep_serving` still holds.
 
-def _ready(arms: dict[str, vllm.Arm], config: DeployConfig, question: Question) -> dict[str, ServerError]:
-    """Wait for both servers and warm each with a real request; arm name → why it does not serve."""
-    with Bar("start vLLM", total=len(arms), unit="server") as bar:
-        failed = vllm.wait_ready(list(arms.values()), timeout_s=config.start_timeout_s, bar=bar)
-    for name, arm in arms.items():
-        if name not in failed:
-            error = asyncio.run(_warm(arm, config, question))
-            if error:
-                failed[name] = ServerError(
-                    f"{arm.server.name} is up but cannot answer: {error}", where=str(arm.server.log)
-                )
-    return failed
-
-
-async def _warm(arm: vllm.Arm, config: DeployConfig, question: Question) -> str:
-    async with connect(f"http://{arm.address}/v1", config) as client:
-        last = (await ask(client, question, config))[-1]
-        return "" if last.answered else last.error
+    Raises:
+        ContractMismatch: the champion's processor is not the one that was trained with.
+        ServerError: its server or the gateway does not come up.
+        ConfigError: `deploy.port` is taken.
+    """
+    home = config.execution.home
+    up = serving.status(home)
+    registry = open_registry(config)
+    champion = registry.at("champion")
+    if up is not None or champion is None:
+        return up
+    serving.check_port(config)
+    side = registered_side(registry, champion, home / "serving")
+    assert_contract(side.directory, side.contract)
+    question = choose(read_samples(dataset, "test"), 1, config.seed)[0]
+    logs = home / "serving" / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    servers: list[Server] = []
+    try:
+        arm = vllm.start(STABLE, side.directory, free_ports(1)[0], config, logs)
+        servers.append(arm.server)
+        failed = make_ready({STABLE: arm}, config, question)
+        if failed:
+            raise failed[STABLE]
+        gateway = Gateway([Upstream(STABLE, arm.address)], logs)
+        servers.append(gateway.server)
+        standing = serving.hand_over(config, gateway, arm, side.version)
+        servers.clear()
+        return standing
+    finally:
+        stop_all(servers)
 
 
 def _never_came_up(error: ServerError) -> Outcome:

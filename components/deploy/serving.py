@@ -12,9 +12,9 @@ from pathlib import Path
 from components.artifacts import write_atomic
 from components.config import DeployConfig
 from components.deploy.gateway import Gateway
-from components.deploy.processes import Handle, port_taken
 from components.deploy.vllm import Arm
 from components.errors import ConfigError
+from components.processes import Handle, port_taken
 
 
 @dataclass(frozen=True)

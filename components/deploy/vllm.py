@@ -19,9 +19,9 @@ from pathlib import Path
 import httpx
 
 from components.config import DeployConfig
-from components.deploy.processes import Server
 from components.environments import QUIET, interpreter
 from components.errors import ServerError
+from components.processes import Server
 from components.progress import Bar
 
 SERVED_NAME = "opsin"

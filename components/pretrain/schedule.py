@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -62,18 +63,37 @@ def set_trainable(model: Idefics3ForConditionalGeneration, phase: Phase) -> None
             module.requires_grad_(name in phase.trainable)
 
 
-def build_optimizer(
-    model: Idefics3ForConditionalGeneration, phase: Phase, weight_decay: float
-) -> torch.optim.AdamW:
-    """AdamW over what is trainable; biases, norms and embeddings are not decayed."""
-    decayed, kept = list[nn.Parameter](), list[nn.Parameter]()
+def build_optimizers(
+    model: Idefics3ForConditionalGeneration,
+    phase: Phase,
+    optimizer: Literal["adamw", "muon"],
+    weight_decay: float,
+) -> list[torch.optim.Optimizer]:
+    """What updates the trainable parameters; biases, norms and embeddings are not decayed.
+
+    Args:
+        optimizer: `adamw` for everything; or `muon` for the hidden layers' matrices (orthogonalized
+            momentum, Jordan 2024), scaled so that one learning rate serves both (arXiv:2502.16982), and
+            AdamW for embeddings, language head, patch convolution, norms and biases.
+    """
+    matrices, decayed, kept = list[nn.Parameter](), list[nn.Parameter](), list[nn.Parameter]()
     for module, parameter in _trainable(model):
-        is_matrix = parameter.ndim >= 2 and not isinstance(module, nn.Embedding)
-        (decayed if is_matrix else kept).append(parameter)
+        if parameter.ndim < 2 or isinstance(module, nn.Embedding):
+            kept.append(parameter)
+        elif optimizer == "muon" and parameter.ndim == 2 and module is not model.lm_head:
+            matrices.append(parameter)
+        else:
+            decayed.append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=phase.learning_rate, betas=(0.9, 0.95), fused=True
-    )
+    groups = [group for group in groups if group["params"]]
+    rate, built = phase.learning_rate, list[torch.optim.Optimizer]()
+    if matrices:
+        built.append(
+            torch.optim.Muon(matrices, lr=rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        )
+    if groups:
+        built.append(torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), fused=True))
+    return built
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Parameter]]:

@@ -1,4 +1,4 @@
-"""The training loop: packs → loss → AdamW, with a resumption checkpoint every few seconds.
+"""The training loop: packs → loss → optimizer, with a resumption checkpoint every few seconds.
 
 A killed run that is started again ends with the same weights as one that was not: the state holds all
 that the coming steps depend on (weights, optimizer moments, the stream's place, the random generator).
@@ -25,7 +25,7 @@ from components.gates.result import GateResult
 from components.loader import Batch, Collator, PackStream
 from components.pretrain.data import Corpus
 from components.pretrain.loss import PackedLoss, labelled_categories
-from components.pretrain.schedule import build_optimizer, learning_rate, place, set_trainable
+from components.pretrain.schedule import build_optimizers, learning_rate, place, set_trainable
 from components.progress import Bar
 from components.stage import Run
 
@@ -150,10 +150,11 @@ class Trainer:
         """Start a phase: freeze, build the optimizer, wrap; with its state if the run was resumed in it."""
         phase = self.config.phases[index]
         set_trainable(self.model, phase)
-        optimizer = build_optimizer(self.model, phase, self.config.weight_decay)
+        optimizers = build_optimizers(self.model, phase, self.config.optimizer, self.config.weight_decay)
         if resumed is not None and resumed["phase"] == index:
-            optimizer.load_state_dict(resumed["optimizer"])
-        self.module, self.optimizer = self.accelerator.prepare(PackedLoss(self.model), optimizer)
+            for optimizer, state in zip(optimizers, resumed["optimizers"], strict=True):
+                optimizer.load_state_dict(state)
+        self.module, *self.optimizers = self.accelerator.prepare(PackedLoss(self.model), *optimizers)
         self.phase = index
 
     def _step(self, window: Window, rate: float) -> tuple[int, float]:
@@ -171,14 +172,16 @@ class Trainer:
         assert norm is not None, "a plain backward always has a norm"
         gradient_norm = float(norm)
         if math.isfinite(gradient_norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
             self.progress.skipped_in_a_row = 0
             window.add(batch, losses_K.detach().cpu())
         else:
             self._skip(gradient_norm)
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         if self.progress.step == 0:
             self.progress.first_loss = float(losses_K.detach().mean())
         self.progress.tokens += batch.num_tokens
@@ -218,7 +221,7 @@ class Trainer:
                 "progress": vars(self.progress).copy(),
                 "phase": self.phase,
                 "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "stream": json.dumps(self.stream.state_dict()),
                 "random": torch.get_rng_state(),
             },

@@ -169,10 +169,16 @@ def test_stage_killed_continues_where_it_was(tmp_path: Path) -> None:
     assert subprocess.run(command).returncode == -9
     (directory,) = (path for path in (tmp_path / ".opsin/artifacts/pretrain").iterdir() if path.is_dir())
     assert (directory / "scratch/step").read_text() == "2"
+    clock = directory / "scratch/clock.json"
+    began = (directory / "scratch/step").stat().st_mtime - 100  # as if it had been killed after 100 s
+    clock.write_text(json.dumps({"earlier": 5.0, "started": began}))
+    os.utime(clock, (began, began))
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (directory / "output/answer").read_text() == "2"
-    assert Record.load(directory / "record.json").artifact["digest"] == done.stdout.strip()
+    record = Record.load(directory / "record.json")
+    assert record.artifact["digest"] == done.stdout.strip()
+    assert record.seconds >= 105  # what a killed attempt took counts, up to its last sign of life
 
 
 @pytest.mark.parametrize("value", [Path("model"), 3, {"a": 1}, [1, 2], object()])

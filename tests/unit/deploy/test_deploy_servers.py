@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from components.artifacts import Bundle, Checkpoint, Dataset, Record, Release, digest_directory
 from components.config import DeployConfig, Execution
 from components.deploy import deploy, serving
-from components.deploy.release import open_registry
+from components.deploy.arms import open_registry
 from components.loader import read_samples
 from components.tracking.registry import incumbent, record_of
 from components.vlm import load_model, load_processor, messages, save

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from components.deploy.gateway import ARM_HEADER, Gateway, Upstream, weights
-from components.deploy.processes import free_ports
+from components.processes import free_ports
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from components.loader import Collator, batches, encode, read_samples
 from components.pretrain import pretrain
 from components.pretrain.checks import loss_sane, packing_equivalence, validation_losses
 from components.pretrain.data import prepare
-from components.pretrain.schedule import FINAL_SHARE, learning_rate, place, set_trainable
+from components.pretrain.schedule import FINAL_SHARE, build_optimizers, learning_rate, place, set_trainable
 from components.pretrain.train import Progress, Trainer, read_state
 from components.stage import Run
 from components.vlm import build_model, load_model, load_processor
@@ -97,11 +98,18 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_pretrain_stopped_midway_and_started_again_gives_identical_weights(
-    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Dataset,
+    tmp_path: Path,
+    mixture: Mixture,
+    monkeypatch: pytest.MonkeyPatch,
+    optimizer: str,
 ) -> None:
-    whole = pretrain(config=_config(tmp_path / "whole"), dataset=tiny_dataset, mixture=mixture)
-    config = _config(tmp_path / "stopped", checkpoint_every_s=1e-9)
+    whole = pretrain(
+        config=_config(tmp_path / "whole", optimizer=optimizer), dataset=tiny_dataset, mixture=mixture
+    )
+    config = _config(tmp_path / "stopped", optimizer=optimizer, checkpoint_every_s=1e-9)
     step = Trainer._step
     for stop_at in (2, 11):
 
@@ -236,6 +244,24 @@ def test_schedule_steps_fall_into_phases_and_rates_warm_up_then_fall() -> None:
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < second.learning_rate * (FINAL_SHARE + 0.01)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_build_optimizers_every_parameter_is_updated_once(
+    tiny_checkpoint: Checkpoint, optimizer: Literal["adamw", "muon"]
+) -> None:
+    model = load_model(tiny_checkpoint.path)
+    phase = Phase(name="all", trainable=ALL, steps=1, learning_rate=1e-3)
+    set_trainable(model, phase)
+    built = build_optimizers(model, phase, optimizer, 0.1)
+    updated = [id(p) for each in built for group in each.param_groups for p in group["params"]]
+    assert sorted(updated) == sorted(id(p) for p in model.parameters())
+    muon = {
+        id(p) for each in built if isinstance(each, torch.optim.Muon) for p in each.param_groups[0]["params"]
+    }
+    names = {name for name, p in model.named_parameters() if id(p) in muon}
+    assert bool(names) == (optimizer == "muon")
+    assert not any("embed" in name or "lm_head" in name or "norm" in name for name in names)
 
 
 def test_set_trainable_covers_every_parameter(tiny_checkpoint: Checkpoint) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from components.deploy import guard
+from components.processes import guard
 
 GRACE_S = 8.0
 """Seconds that a server gets between SIGTERM and SIGKILL."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.deploy.processes import Handle, Server, stop_all
+from components.processes import Handle, Server, stop_all
 
 TREE = """
 import os, subprocess, sys, time
@@ -25,7 +25,7 @@ time.sleep(300)
 STARTER = """
 import os, sys, time
 from pathlib import Path
-from components.deploy import processes
+from components.processes import servers as processes
 processes.GRACE_S = 1.0
 server = processes.Server("tree", sys.argv[3:], log=Path(sys.argv[1]), environment=os.environ)
 print(server.handle.pid, flush=True)
@@ -38,7 +38,7 @@ else:
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.deploy.processes.GRACE_S", 1.0)
+    monkeypatch.setattr("components.processes.servers.GRACE_S", 1.0)
 
 
 def pids_of_tree(path: Path) -> list[int]:

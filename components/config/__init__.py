@@ -1,0 +1,50 @@
+"""Config: hand-written TOML, parsed into one frozen model per stage.
+
+Identity and execution are apart: fields marked `execution_field` and the `[execution]` section never
+change the bytes of a result and are left out of fingerprints.
+
+    config = load("configs/cpu.toml", ["align.beta=0.2"])
+"""
+
+from components.config.base import Execution, Frozen, StageConfig, execution_field
+from components.config.data import CurateConfig, SourceConfig
+from components.config.lifecycle import SECTIONS, LifecycleConfig, TrackingConfig
+from components.config.loading import load
+from components.config.release import DeployConfig, EvaluateConfig, ExportConfig, QuantizeConfig
+from components.config.training import (
+    AblateConfig,
+    AlignConfig,
+    LoraConfig,
+    ModelConfig,
+    Phase,
+    PreferConfig,
+    PretrainConfig,
+    SamplingConfig,
+    SftConfig,
+)
+
+__all__ = [
+    "SECTIONS",
+    "AblateConfig",
+    "AlignConfig",
+    "CurateConfig",
+    "DeployConfig",
+    "EvaluateConfig",
+    "Execution",
+    "ExportConfig",
+    "Frozen",
+    "LifecycleConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "Phase",
+    "PreferConfig",
+    "PretrainConfig",
+    "QuantizeConfig",
+    "SamplingConfig",
+    "SftConfig",
+    "SourceConfig",
+    "StageConfig",
+    "TrackingConfig",
+    "execution_field",
+    "load",
+]

@@ -1,0 +1,188 @@
+"""The sections that make a checkpoint: `[ablate]`, `[pretrain]`, `[sft]`, `[align]`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from components.config.base import Frozen, StageConfig, execution_field
+
+
+class ModelConfig(Frozen):
+    """An Idefics3-architecture model built from scratch."""
+
+    vocab_size: int = Field(2048, ge=300)
+    image_size: int = Field(64, ge=16)
+    patch_size: int = Field(8, ge=2)
+    vision_layers: int = Field(4, ge=1)
+    vision_width: int = Field(128, ge=16)
+    vision_heads: int = Field(4, ge=1)
+    scale_factor: int = Field(2, ge=1)
+    """Pixel shuffle: this many image patches squared become one image token."""
+    text_layers: int = Field(5, ge=1)
+    text_width: int = Field(192, ge=16)
+    text_heads: int = Field(6, ge=1)
+    text_kv_heads: int = Field(6, ge=1)
+    text_mlp: int = Field(512, ge=16)
+    max_positions: int = Field(1024, ge=64)
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> ModelConfig:
+        if self.text_width % self.text_heads or (self.text_width // self.text_heads) % 32:
+            raise ValueError("text_width / text_heads must be a multiple of 32 (vLLM's CPU attention)")
+        if self.image_size % (self.patch_size * self.scale_factor):
+            raise ValueError("image_size must be a multiple of patch_size * scale_factor")
+        return self
+
+    @property
+    def image_tokens(self) -> int:
+        """Image tokens per image."""
+        return (self.image_size // self.patch_size // self.scale_factor) ** 2
+
+
+class Phase(Frozen):
+    """One phase of pretraining."""
+
+    name: str
+    trainable: tuple[Literal["vision", "connector", "language"], ...] = Field(min_length=1)
+    steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, le=1)
+    warmup_share: float = Field(0.05, ge=0, le=1)
+
+
+class PretrainConfig(StageConfig):
+    """Dataset + mixture → checkpoint, from scratch, with packed sequences."""
+
+    model: ModelConfig = ModelConfig()
+    phases: tuple[Phase, ...] = Field(min_length=1)
+    pack_tokens: int = Field(1024, ge=64)
+    """Tokens per pack."""
+    pack_images: int = Field(16, ge=1)
+    """Images per pack at most."""
+    packs_per_step: int = Field(4, ge=1)
+    text_only_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the samples shown without their image, so that the question-only baseline asks the model
+    something it has seen."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`muon` orthogonalizes the updates of the hidden layers' matrices (the rest takes AdamW): it learns
+    from fewer tokens; it needs whole matrices, so no FSDP, and a processor with bfloat16 to be fast."""
+    weight_decay: float = Field(0.05, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    checkpoint_every_s: float = execution_field(20.0, gt=0)
+    """Seconds between resumption checkpoints."""
+    log_every: int = execution_field(10, ge=1)
+    """Optimizer steps between logged metrics."""
+    validation_samples: int = Field(200, ge=10)
+    """Validation samples per category for the closing loss."""
+    min_end_token_rate: float = Field(0.5, ge=0, le=1)
+    """Share of validation answers that must end by themselves when training has ended."""
+
+
+class AblateConfig(StageConfig):
+    """Proxy runs over mixtures → the mixture that training uses."""
+
+    proxies: int = Field(6, ge=6)
+    """Proxy runs besides the stratified baseline."""
+    steps: int = Field(60, ge=1)
+    """Optimizer steps of a proxy run."""
+    packs_per_step: int = Field(1, ge=1)
+    """Packs of a proxy's step; fewer than pretraining's, so that few tokens still make many steps."""
+    validation_samples: int = Field(100, ge=10)
+    """Validation samples per category that a proxy's losses are taken over."""
+    concentration: float = Field(2.0, gt=0)
+    """Dirichlet concentration around the stratified mixture: smaller explores further."""
+    min_share: float = Field(0.05, ge=0, le=0.5)
+    """Floor of every category."""
+    min_rank_correlation: float = Field(0.3, ge=-1, le=1)
+    """Under this leave-one-out Spearman correlation the stratified mixture is kept."""
+    bootstrap: int = Field(2000, ge=100)
+    """Resamples of the predicted gain's interval."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    objective: dict[str, float] = Field(default_factory=dict)
+    """Category → weight in the objective, a mean of validation losses, each relative to the stratified
+    run's; empty: equal weights."""
+
+
+class LoraConfig(Frozen):
+    """Low-rank adapters, merged into the checkpoint when the stage ends."""
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class SftConfig(StageConfig):
+    """Checkpoint + dataset → checkpoint, TRL's SFTTrainer with PEFT on packed data."""
+
+    lora: LoraConfig = LoraConfig()
+    steps: int = Field(200, ge=1)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    warmup_share: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises; a cosine takes it down again."""
+    pack_tokens: int = Field(1024, ge=64)
+    pack_images: int = Field(16, ge=1)
+    packs_per_step: int = Field(4, ge=1)
+    text_only_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the samples shown without their image, so that the question-only baseline asks the model
+    something it has seen."""
+    log_every: int = execution_field(10, ge=1)
+    checkpoint_every_s: float = execution_field(20.0, gt=0)
+    """Seconds between resumption checkpoints."""
+
+
+class SamplingConfig(Frozen):
+    """How the model's own answers are sampled and made into preference pairs."""
+
+    prompts: int = Field(400, ge=8)
+    """Training questions that the model answers to make preference pairs."""
+    samples_per_prompt: int = Field(4, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    max_new_tokens: int = Field(24, ge=1)
+    sampling_batch: int = Field(64, ge=1)
+    """Answers generated at once; identity, because the random numbers are drawn per batch."""
+    min_pairs: int = Field(16, ge=2)
+    """The gate fails with fewer preference pairs than this."""
+
+
+class PreferConfig(SamplingConfig, StageConfig):
+    """Checkpoint + dataset → preference pairs: what `[align]` says about sampling, and nothing else,
+    so that a changed beta does not sample again."""
+
+
+PreferenceLoss = Literal[
+    "sigmoid", "sigmoid_norm", "hinge", "ipo", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
+    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
+]  # fmt: skip
+
+
+class AlignConfig(SamplingConfig, StageConfig):
+    """Checkpoint + preferences → checkpoint, TRL's DPOTrainer with the MPO loss."""
+
+    lora: LoraConfig = LoraConfig()
+    beta: float = Field(0.1, gt=0)
+    losses: tuple[PreferenceLoss, ...] = Field(("sigmoid", "bco_pair", "sft"), min_length=1)
+    """Terms of the loss as TRL names them; these three at 0.8, 0.2, 1.0 are MPO (arXiv:2411.10442)."""
+    loss_weights: tuple[float, ...] = (0.8, 0.2, 1.0)
+    steps: int = Field(60, ge=1)
+    batch_size: int = Field(8, ge=1)
+    """Preference pairs per step."""
+    learning_rate: float = Field(2e-4, gt=0, le=1)
+    warmup_share: float = Field(0.05, ge=0, lt=1)
+    held_out_share: float = Field(0.2, gt=0, lt=1)
+    """Share of the images whose pairs are not trained on; the gate measures preference accuracy there."""
+    log_every: int = execution_field(5, ge=1)
+    checkpoint_every_s: float = execution_field(20.0, gt=0)
+    """Seconds between resumption checkpoints."""
+
+    @model_validator(mode="after")
+    def _one_weight_per_loss(self) -> AlignConfig:
+        if len(self.losses) != len(self.loss_weights):
+            raise ValueError("losses and loss_weights must have the same length")
+        return self
+
+    @property
+    def sampling(self) -> PreferConfig:
+        """The config of the `prefer` stage."""
+        shared = {name: getattr(self, name) for name in PreferConfig.model_fields}
+        return PreferConfig.model_validate(shared)

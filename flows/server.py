@@ -1,0 +1,74 @@
+"""Prefect's server for a run on one machine: its database and UI in the workspace, gone when the run is.
+
+Prefect starts a server of its own where none is configured, but a `kill -9` of the run leaves that one
+behind. This one is under a guard.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from components.errors import ServerError
+from components.processes import Server, free_ports, port_taken
+
+PORT = 4200
+"""Prefect's usual port; a free one is taken when it is in use."""
+START_TIMEOUT_S = 120.0
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[str]:
+    """The address of a Prefect API: the configured one, or a server that lives as long as this block.
+
+    Call it before prefect is first imported: the address is handed over in `PREFECT_API_URL`.
+
+    Args:
+        home: The workspace's `.opsin` directory.
+
+    Raises:
+        ServerError: the server did not come up.
+    """
+    configured = os.environ.get("PREFECT_API_URL")
+    if configured:
+        yield configured
+        return
+    port = free_ports(1)[0] if port_taken(PORT) else PORT
+    url = f"http://127.0.0.1:{port}/api"
+    application = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
+    server = Server(
+        "prefect",
+        [sys.executable, "-m", "uvicorn", *application, "--port", str(port), "--log-level", "error"],
+        log=home / "prefect-server.log",
+        environment=os.environ
+        | {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": url},
+    )
+    try:
+        _wait(server, url)
+        os.environ["PREFECT_API_URL"] = url
+        yield url
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        server.stop()
+
+
+def _wait(server: Server, url: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and server.running():
+        try:
+            if httpx.get(f"{url}/health", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass  # not listening yet
+        time.sleep(0.05)
+    raise ServerError(
+        f"Prefect's server did not come up:\n    {server.tail()}",
+        where=str(server.log),
+        fix="read its log; or point PREFECT_API_URL to a server that runs",
+    )
