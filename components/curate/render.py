@@ -34,6 +34,7 @@ from components.curate.samples import (
     slug,
 )
 from components.curate.sources import READERS
+from components.errors import ConfigError
 from components.progress import Bar
 
 CHUNK = 250
@@ -73,7 +74,7 @@ def plan_sources(config: CurateConfig) -> Plan:
     """List the drafts of every source; fetch what the cache lacks.
 
     Raises:
-        ConfigError: a source does not exist, or is listed twice.
+        ConfigError: a source does not exist, is listed twice, or gives no sample.
         SourceError: a source could not be fetched.
     """
     tasks: list[Task] = []
@@ -82,6 +83,12 @@ def plan_sources(config: CurateConfig) -> Plan:
         fetched = {role: fetch(each, config.execution.downloads) for role, each in locators(source).items()}
         reader = READERS[source.reader]
         drafts = reader.plan({role: each.path for role, each in fetched.items()}, source, config)
+        if not drafts:
+            raise ConfigError(
+                f"reader '{source.reader}' finds no sample in it",
+                where=f"curate.sources, {source.locator}",
+                fix="take another package or version, or mend the source's options",
+            )
         chosen = _limit(drafts, source, config.seed)
         for role, each in fetched.items():
             name = str(each.locator)

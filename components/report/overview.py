@@ -124,19 +124,21 @@ def tiles(files: RunFiles) -> list[Tile]:
 
 
 def _accuracy(files: RunFiles) -> list[Tile]:
+    """The groups that the config asks something of (`evaluate.min_gain`), else the first."""
     label = released_label(files)
     outcome = files.finished(f"evaluate-{label}") if label else None
     if label is None or outcome is None:
         return []
     groups = files.summary.scores[label]
-    wanted = files.summary.config.get("evaluate", {}).get("min_gain", {})
-    group = next((name for name in wanted if name in groups), next(iter(groups), None))
-    if group is None:
-        return []
-    blind = files.records[outcome.name].metrics.get(f"question_only/{group}")
-    beside = f"question-only {percent(blind)}; " if blind is not None else ""
+    wanted = [name for name in files.summary.config.get("evaluate", {}).get("min_gain", {}) if name in groups]
     what = "released" if files.summary.release else f"after {label}"
-    return [Tile(f"{group}, {what}", percent(groups[group].value), f"{beside}n = {count(groups[group].n)}")]
+    blind = files.records[outcome.name].metrics
+    found = []
+    for group in wanted or list(groups)[:1]:
+        score, without = groups[group], blind.get(f"question_only/{group}")
+        beside = f"question-only {percent(without)}; " if without is not None else ""
+        found.append(Tile(f"{group}, {what}", percent(score.value), f"{beside}n = {count(score.n)}"))
+    return found
 
 
 def released_label(files: RunFiles) -> str | None:

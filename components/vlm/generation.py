@@ -10,6 +10,7 @@ from PIL import Image
 from transformers import Idefics3ForConditionalGeneration, Idefics3Processor
 
 from components.progress import Bar
+from components.vlm.model import quiet
 from components.vlm.processor import messages
 
 
@@ -95,9 +96,10 @@ def _answer(
         text=texts, images=images or None, padding=True, padding_side="left", return_tensors="pt"
     ).to(model.device)
     sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-    output = model.generate(  # type: ignore[misc]  # transformers' own protocol does not fit its own classes
-        **inputs, max_new_tokens=max_new_tokens, use_cache=True, **sampling
-    )
+    with quiet():
+        output = model.generate(  # type: ignore[misc]  # transformers' own protocol does not fit its own classes
+            **inputs, max_new_tokens=max_new_tokens, use_cache=True, **sampling
+        )
     new_tokens = output[:, inputs["input_ids"].shape[1] :].tolist()
     return [_read(processor, ids) for ids in new_tokens]
 

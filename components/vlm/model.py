@@ -71,7 +71,7 @@ def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> Idef
         **ends,
     )
     whole._attn_implementation = "sdpa"
-    with _quiet():
+    with quiet():
         model = Idefics3ForConditionalGeneration(whole)
     model.generation_config = GenerationConfig(do_sample=False, **ends)
     return model
@@ -88,7 +88,7 @@ def save(model: Idefics3ForConditionalGeneration, processor: Idefics3Processor, 
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with _quiet():
+    with quiet():
         model.save_pretrained(partial)
     save_processor(processor, partial)
     if directory.exists():
@@ -118,7 +118,7 @@ def load_model(directory: Path, *, expected_contract: str | None = None) -> Idef
     """
     if expected_contract is not None:
         assert_contract(directory, expected_contract)
-    with _quiet():
+    with quiet():
         model: Idefics3ForConditionalGeneration = Idefics3ForConditionalGeneration.from_pretrained(
             directory, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
         )
@@ -127,7 +127,7 @@ def load_model(directory: Path, *, expected_contract: str | None = None) -> Idef
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' own progress bars, and without its warning about Idefics3's default config."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -39,7 +39,13 @@ READERS: Mapping[str, Reader] = {
     "emoji": Reader(
         emoji.plan,
         emoji.render,
-        {"labels": str, "held_out": bool, "unseen_concepts": float, "validation": float},
+        {
+            "labels": str,
+            "groups": list,
+            "held_out": bool,
+            "unseen_concepts": float,
+            "validation": float,
+        },
         locators=("labels",),
     ),
     "digits": Reader(

