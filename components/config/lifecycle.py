@@ -59,3 +59,21 @@ class LifecycleConfig(Frozen):
                 if name == "deploy" and isinstance(data.get("tracking"), dict):
                     section.setdefault("tracking_uri", data["tracking"].get("uri", ""))
         return data
+
+    @model_validator(mode="after")
+    def _categories_exist(self) -> LifecycleConfig:
+        """What names a category names one that a source gives."""
+        known = {source.category for source in self.curate.sources}
+        named = {
+            "ablate.objective": list(self.ablate.objective),
+            "pretrain.max_shift": list(self.pretrain.max_shift),
+            "evaluate.min_gain": [group.partition("/")[0] for group in self.evaluate.min_gain],
+        }
+        for key, names in named.items():
+            unknown = sorted(set(names) - known)
+            if unknown:
+                raise ValueError(
+                    f"{key}: no source has the category {', '.join(unknown)}; "
+                    f"categories: {', '.join(sorted(known))}"
+                )
+        return self

@@ -63,6 +63,8 @@ def _explain(error: ValidationError, path: Path) -> ConfigError:
         key = ".".join(location)
         if problem["type"] == "extra_forbidden":
             text = f"{key}: unknown key; allowed here: {', '.join(_keys(location[:-1]))}"
+        elif not key:  # about several sections; the message names them
+            text = problem["msg"].removeprefix("Value error, ")
         else:
             text = f"{key}: {problem['msg']} (got {problem['input']!r:.80})"
         if text not in seen:

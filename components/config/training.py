@@ -64,6 +64,8 @@ class PretrainConfig(StageConfig):
     text_only_share: float = Field(0.1, ge=0, lt=1)
     """Share of the samples shown without their image, so that the question-only baseline asks the model
     something it has seen."""
+    max_shift: dict[str, int] = Field(default_factory=dict)
+    """Category → pixels that its training images are moved by at most, either way (augmentation)."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """`muon` orthogonalizes the updates of the hidden layers' matrices (the rest takes AdamW): it learns
     from fewer tokens; it needs whole matrices, so no FSDP, and a processor with bfloat16 to be fast."""

@@ -1,6 +1,6 @@
 """What training reads: shards → samples → packs → batches."""
 
-from components.loader.batches import IGNORED, Batch, Collator, block_mask
+from components.loader.batches import IGNORED, Batch, Collator, block_mask, moved
 from components.loader.encode import Encoded, Turns, encode, load_encoded, save_encoded
 from components.loader.packs import Item, Pack, PackStream, pack_once
 from components.loader.samples import Sample, Turn, read_samples
@@ -19,6 +19,7 @@ __all__ = [
     "block_mask",
     "encode",
     "load_encoded",
+    "moved",
     "pack_once",
     "read_samples",
     "save_encoded",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from transformers import Idefics3Processor
 
@@ -76,9 +77,14 @@ class Collator:
             "attention_mask": block_mask(torch.from_numpy(segment_BL), torch.from_numpy(turn_BL)),
             "labels": torch.from_numpy(labels_BL),
         }
-        rows = [self.encoded.image_S[item.sample] for pack in packs for item in pack if item.image]
-        if rows:
-            inputs["pixel_values"] = self.normalize(torch.from_numpy(self.encoded.images_SCHW[rows]))[None]
+        images = [
+            moved(self.encoded.images_SCHW[self.encoded.image_S[item.sample]], *item.shift)
+            for pack in packs
+            for item in pack
+            if item.image
+        ]
+        if images:
+            inputs["pixel_values"] = self.normalize(torch.from_numpy(np.stack(images)))[None]
         return Batch(inputs, torch.from_numpy(category_BL), sum(tokens))
 
     def normalize(self, images_ICHW: torch.Tensor) -> torch.Tensor:
@@ -111,6 +117,14 @@ class Collator:
                 at = end
             segment_L[start:at] = segment
             category_L[start:at] = self.encoded.category_S[item.sample]
+
+
+def moved(image_CHW: npt.NDArray[np.uint8], right: int, down: int) -> npt.NDArray[np.uint8]:
+    """The image, moved by so many pixels; what comes in repeats the border."""
+    _, height, width = image_CHW.shape
+    rows = np.clip(np.arange(height) - down, 0, height - 1)
+    columns = np.clip(np.arange(width) - right, 0, width - 1)
+    return image_CHW[:, rows[:, None], columns[None, :]]
 
 
 def block_mask(segment_BL: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ the pool (nothing starves) and takes the largest that still fits until none does
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,6 +29,8 @@ class Item:
     num_turns: int
     image: bool
     num_tokens: int
+    shift: tuple[int, int] = (0, 0)
+    """Pixels that the image is moved by, right and down (augmentation)."""
 
 
 Pack: TypeAlias = tuple[Item, ...]
@@ -109,6 +111,7 @@ class PackStream:
             (By samples, a category with ten turns an image would drown one with a single caption.)
         text_only_share: Share of the samples that are shown without their image, so that the
             question-only baseline asks the model something it has seen.
+        max_shift: Category → pixels that its images are moved by at most, either way (augmentation).
 
     Raises:
         ConfigError: a category with weight has no sample.
@@ -123,8 +126,10 @@ class PackStream:
         pack_tokens: int,
         pack_images: int,
         text_only_share: float = 0.0,
+        max_shift: Mapping[str, int] | None = None,
     ) -> None:
         self.encoded, self.seed = encoded, seed
+        self.max_shift = dict(max_shift or {})
         self.pack_tokens, self.pack_images = pack_tokens, pack_images
         self.text_only_share = text_only_share
         self.names = sorted(name for name, weight in weights.items() if weight > 0)
@@ -160,7 +165,12 @@ class PackStream:
         self.position[name] += 1
         shown = self.random.random() >= self.text_only_share
         image = shown and bool(self.encoded.image_S[sample] >= 0)
-        return split_sample(self.encoded, sample, image=image, pack_tokens=self.pack_tokens)
+        items = split_sample(self.encoded, sample, image=image, pack_tokens=self.pack_tokens)
+        most = self.max_shift.get(name, 0)
+        if not image or not most:
+            return items
+        right, down = (int(each) for each in self.random.integers(-most, most, size=2, endpoint=True))
+        return [replace(item, shift=(right, down)) for item in items]
 
     def _shuffle(self, name: str, epoch: int) -> None:
         category = self.encoded.categories.index(name)
@@ -184,4 +194,4 @@ class PackStream:
             if state["epoch"][name] >= 0:
                 self._shuffle(name, state["epoch"][name])
         self.position = dict(state["position"])
-        self.pool = [Item(*values) for values in state["pool"]]
+        self.pool = [Item(*values[:-1], shift=tuple(values[-1])) for values in state["pool"]]

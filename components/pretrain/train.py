@@ -113,6 +113,7 @@ class Trainer:
             pack_tokens=config.pack_tokens,
             pack_images=config.pack_images,
             text_only_share=config.text_only_share,
+            max_shift=config.max_shift,
         )
         self.progress = Progress()
         self.total = sum(phase.steps for phase in config.phases)

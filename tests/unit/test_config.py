@@ -8,7 +8,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.config import SECTIONS, ConfigError, Execution, LifecycleConfig, load
+from components.config import SECTIONS, Execution, LifecycleConfig, load
+from components.errors import ConfigError
 from components.fingerprint import ROOT
 
 SMALL = """
@@ -87,6 +88,9 @@ def test_seed_and_execution_are_handed_on_to_stages_that_set_none(small: Path) -
         ("align.beta", ["section.key=value", "align.beta"]),
         ("align..beta=1", ["section.key=value"]),
         ("=1", ["section.key=value"]),
+        ("pretrain.max_shift={film = 3}", ["pretrain.max_shift", "film", "vqa"]),
+        ('evaluate.min_gain={"film/test" = 0.1}', ["evaluate.min_gain", "film", "vqa"]),
+        ("ablate.objective={film = 1.0}", ["ablate.objective", "film", "vqa"]),
     ],
 )
 def test_config_wrong_value_is_refused_naming_the_key(small: Path, override: str, names: list[str]) -> None:

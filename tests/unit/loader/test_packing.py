@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.artifacts import Checkpoint, Dataset
 from components.errors import ConfigError
-from components.loader import Encoded, PackStream, encode, pack_once, read_samples
+from components.loader import Encoded, PackStream, encode, moved, pack_once, read_samples
 from components.vlm import load_processor
 
 WEIGHTS = {"vqa": 2.0, "caption": 1.0, "digits": 1.0, "chart": 0.0}
@@ -45,7 +46,28 @@ def test_pack_once_turn_longer_than_pack_names_the_setting(encoded: Encoded) -> 
 
 
 def _stream(encoded: Encoded, seed: int = 3) -> PackStream:
-    return PackStream(encoded, WEIGHTS, seed=seed, pack_tokens=256, pack_images=4, text_only_share=0.2)
+    return PackStream(
+        encoded, WEIGHTS, seed=seed, pack_tokens=256, pack_images=4, text_only_share=0.2, max_shift={"vqa": 3}
+    )
+
+
+def test_stream_moves_only_images_of_the_categories_named(encoded: Encoded) -> None:
+    items = list(itertools.chain(*itertools.islice(_stream(encoded), 200)))
+    shifts: dict[str, set[int]] = {}
+    for item in items:
+        name = encoded.categories[encoded.category_S[item.sample]] if item.image else "text only"
+        shifts.setdefault(name, set()).update(item.shift)
+    assert shifts.pop("vqa") == set(range(-3, 4))
+    assert all(found == {0} for found in shifts.values())
+
+
+def test_moved_image_keeps_its_pixels_and_repeats_the_border() -> None:
+    image = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
+    right_up = moved(image, 2, -1)
+    assert np.array_equal(right_up[:, :3, 2:], image[:, 1:, :3])
+    assert np.array_equal(right_up[:, :3, :2], image[:, 1:, :1].repeat(2, axis=2))
+    assert np.array_equal(right_up[:, 3], right_up[:, 2])
+    assert np.array_equal(moved(image, 0, 0), image)
 
 
 def test_stream_same_seed_gives_same_packs_and_another_seed_others(encoded: Encoded) -> None:
