@@ -21,7 +21,7 @@ from components.config import LifecycleConfig, load
 from components.environments import QUIET
 from components.errors import OpsinError
 from components.progress import console
-from flows.server import prefect_server
+from flows.server import start_prefect_server
 
 app = typer.Typer(
     add_completion=False,
@@ -61,11 +61,11 @@ def run(
 
     # A source whose client is missing is left out here, so that it is part of the data's identity.
     available = resolved.model_copy(update={"curate": preflight(resolved.curate)})
-    with prefect_server(resolved.execution.home) as api:
-        console.print(f"[dim]watch in Prefect's UI: {api.removesuffix('/api')}[/]")
-        from flows.lifecycle import lifecycle
+    api = start_prefect_server(resolved.execution.home)
+    console.print(f"[dim]watch in Prefect's UI: {api.removesuffix('/api')}[/]")
+    from flows.lifecycle import lifecycle
 
-        lifecycle(available, to)
+    lifecycle(available, to)
 
 
 def _plan(config: LifecycleConfig, to: str | None) -> Table:
@@ -102,15 +102,15 @@ def deploy(
             where=str(path),
             fix="name the output of the export stage, for example export/3fa9",
         )
-    with prefect_server(resolved.execution.home):
-        from flows.promotion import promote
+    start_prefect_server(resolved.execution.home)
+    from flows.promotion import promote
 
-        promote(
-            resolved,
-            Bundle.model_validate(record.artifact),
-            Checkpoint.model_validate(parents["reference"]),
-            Dataset.model_validate(parents["dataset"]),
-        )
+    promote(
+        resolved,
+        Bundle.model_validate(record.artifact),
+        Checkpoint.model_validate(parents["reference"]),
+        Dataset.model_validate(parents["dataset"]),
+    )
 
 
 @app.command()

@@ -6,11 +6,10 @@ behind. This one is under a guard.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -23,11 +22,11 @@ PORT = 4200
 START_TIMEOUT_S = 120.0
 
 
-@contextmanager
-def prefect_server(home: Path) -> Iterator[str]:
-    """The address of a Prefect API: the configured one, or a server that lives as long as this block.
+def start_prefect_server(home: Path) -> str:
+    """The address of a Prefect API: the configured one, or a server that ends with this process.
 
-    Call it before prefect is first imported: the address is handed over in `PREFECT_API_URL`.
+    Call it before prefect is first imported: the address is handed over in `PREFECT_API_URL`, and prefect
+    sends its last logs from exit handlers, which must run before the one that stops the server.
 
     Args:
         home: The workspace's `.opsin` directory.
@@ -37,8 +36,8 @@ def prefect_server(home: Path) -> Iterator[str]:
     """
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
-        yield configured
-        return
+        return configured
+    assert "prefect" not in sys.modules, "the server must be known before prefect is imported"
     port = free_ports(1)[0] if port_taken(PORT) else PORT
     url = f"http://127.0.0.1:{port}/api"
     application = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
@@ -46,16 +45,12 @@ def prefect_server(home: Path) -> Iterator[str]:
         "prefect",
         [sys.executable, "-m", "uvicorn", *application, "--port", str(port), "--log-level", "error"],
         log=home / "prefect-server.log",
-        environment=os.environ
-        | {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": url},
+        environment=os.environ | {"PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": url},
     )
-    try:
-        _wait(server, url)
-        os.environ["PREFECT_API_URL"] = url
-        yield url
-    finally:
-        os.environ.pop("PREFECT_API_URL", None)
-        server.stop()
+    atexit.register(server.stop)
+    _wait(server, url)
+    os.environ["PREFECT_API_URL"] = url
+    return url
 
 
 def _wait(server: Server, url: str) -> None:

@@ -143,7 +143,8 @@ def weights_and_fit(
         left.xaxis.set_major_formatter("{x:.0%}")
         left.margins(x=0.12)
         left.set_title("Weights")
-        left.legend()
+        if len(weights) > 1:
+            left.legend()
         _fit(right, predicted, unit)
         return _svg(figure)
 

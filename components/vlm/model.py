@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Final
 
@@ -118,7 +119,8 @@ def load_model(directory: Path, *, expected_contract: str | None = None) -> Idef
     """
     if expected_contract is not None:
         assert_contract(directory, expected_contract)
-    with quiet():
+    # compressed-tensors draws progress bars that no setting switches off
+    with quiet(), redirect_stderr(io.StringIO()):
         model: Idefics3ForConditionalGeneration = Idefics3ForConditionalGeneration.from_pretrained(
             directory, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
         )

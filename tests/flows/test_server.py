@@ -12,36 +12,29 @@ import httpx
 import pytest
 
 from components.environments import QUIET
-from components.errors import ServerError
 from components.fingerprint import ROOT
 from components.processes import port_taken
-from flows import server
-from flows.server import prefect_server
+from flows.server import start_prefect_server
 
 STARTER = """
 import sys, time
 from pathlib import Path
-from flows.server import prefect_server
-with prefect_server(Path(sys.argv[1])) as url:
-    print(url, flush=True)
-    time.sleep(300)
+from flows.server import start_prefect_server
+print(start_prefect_server(Path(sys.argv[1])), flush=True)
+time.sleep(float(sys.argv[2]))
 """
 
 
 def test_configured_server_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://team.example/api")
-    with prefect_server(tmp_path) as url:
-        assert url == "http://team.example/api"
-    assert os.environ["PREFECT_API_URL"] == "http://team.example/api"
+    assert start_prefect_server(tmp_path) == "http://team.example/api"
 
 
 def test_server_of_a_killed_run_does_not_stay(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    environment |= QUIET | {"PREFECT_HOME": str(tmp_path / "prefect")}
     with subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(tmp_path)],
+        [sys.executable, "-c", STARTER, str(tmp_path), "300"],
         cwd=ROOT,
-        env=environment,
+        env=_environment(tmp_path),
         stdout=subprocess.PIPE,
         text=True,
     ) as starter:
@@ -58,13 +51,20 @@ def test_server_of_a_killed_run_does_not_stay(tmp_path: Path) -> None:
     assert not port_taken(port)
 
 
-def test_server_that_ends_at_once_is_an_error_with_its_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "nonsense://")
-    monkeypatch.setattr(server, "START_TIMEOUT_S", 60.0)
-    with pytest.raises(ServerError, match="did not come up"), prefect_server(tmp_path):
-        pass
-    assert "PREFECT_API_URL" not in os.environ
+def test_server_that_ends_at_once_is_an_error_with_its_log(tmp_path: Path) -> None:
+    environment = _environment(tmp_path) | {"PREFECT_API_DATABASE_CONNECTION_URL": "nonsense://"}
+    done = subprocess.run(
+        [sys.executable, "-c", STARTER, str(tmp_path), "0"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "Prefect's server did not come up" in done.stderr
+    assert "PREFECT_API_URL" in done.stderr
+
+
+def _environment(workspace: Path) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return inherited | QUIET | {"PREFECT_HOME": str(workspace / "prefect")}
