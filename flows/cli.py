@@ -61,10 +61,11 @@ def run(
 
     # A source whose client is missing is left out here, so that it is part of the data's identity.
     available = resolved.model_copy(update={"curate": preflight(resolved.curate)})
-    api = start_prefect_server(resolved.execution.home)
-    console.print(f"[dim]watch in Prefect's UI: {api.removesuffix('/api')}[/]")
+    server = start_prefect_server(resolved.execution.home)
     from flows.lifecycle import lifecycle
 
+    server.wait()
+    console.print(f"[dim]watch in Prefect's UI: {server.url.removesuffix('/api')}[/]")
     lifecycle(available, to)
 
 
@@ -102,9 +103,10 @@ def deploy(
             where=str(path),
             fix="name the output of the export stage, for example export/3fa9",
         )
-    start_prefect_server(resolved.execution.home)
+    server = start_prefect_server(resolved.execution.home)
     from flows.promotion import promote
 
+    server.wait()
     promote(
         resolved,
         Bundle.model_validate(record.artifact),

@@ -10,6 +10,7 @@ import atexit
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -22,21 +23,37 @@ PORT = 4200
 START_TIMEOUT_S = 120.0
 
 
-def start_prefect_server(home: Path) -> str:
-    """The address of a Prefect API: the configured one, or a server that ends with this process.
+@dataclass(frozen=True)
+class PrefectServer:
+    """A Prefect API, perhaps still coming up."""
+
+    url: str
+    process: Server | None = None
+    """None where it was configured and is not ours."""
+
+    def wait(self) -> None:
+        """Return when it answers.
+
+        Raises:
+            ServerError: our own server did not come up.
+        """
+        if self.process is not None:
+            _wait(self.process, self.url)
+
+
+def start_prefect_server(home: Path) -> PrefectServer:
+    """The configured Prefect API, or a server that ends with this process.
 
     Call it before prefect is first imported: the address is handed over in `PREFECT_API_URL`, and prefect
-    sends its last logs from exit handlers, which must run before the one that stops the server.
+    sends its last logs from exit handlers, which must run before the one that stops the server. The
+    imports may go on while it comes up; then call `wait`.
 
     Args:
         home: The workspace's `.opsin` directory.
-
-    Raises:
-        ServerError: the server did not come up.
     """
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
-        return configured
+        return PrefectServer(configured)
     assert "prefect" not in sys.modules, "the server must be known before prefect is imported"
     port = free_ports(1)[0] if port_taken(PORT) else PORT
     url = f"http://127.0.0.1:{port}/api"
@@ -48,9 +65,8 @@ def start_prefect_server(home: Path) -> str:
         environment=os.environ | {"PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": url},
     )
     atexit.register(server.stop)
-    _wait(server, url)
     os.environ["PREFECT_API_URL"] = url
-    return url
+    return PrefectServer(url, server)
 
 
 def _wait(server: Server, url: str) -> None:

@@ -20,14 +20,18 @@ STARTER = """
 import sys, time
 from pathlib import Path
 from flows.server import start_prefect_server
-print(start_prefect_server(Path(sys.argv[1])), flush=True)
+server = start_prefect_server(Path(sys.argv[1]))
+server.wait()
+print(server.url, flush=True)
 time.sleep(float(sys.argv[2]))
 """
 
 
 def test_configured_server_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://team.example/api")
-    assert start_prefect_server(tmp_path) == "http://team.example/api"
+    server = start_prefect_server(tmp_path)
+    server.wait()
+    assert server.url == "http://team.example/api"
 
 
 def test_server_of_a_killed_run_does_not_stay(tmp_path: Path) -> None:
