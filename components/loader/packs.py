@@ -194,4 +194,4 @@ class PackStream:
             if state["epoch"][name] >= 0:
                 self._shuffle(name, state["epoch"][name])
         self.position = dict(state["position"])
-        self.pool = [Item(*values[:-1], shift=tuple(values[-1])) for values in state["pool"]]
+        self.pool = [Item(*[*rest, (right, down)]) for *rest, (right, down) in state["pool"]]
