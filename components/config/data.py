@@ -9,16 +9,30 @@ from pydantic import Field
 from components.config.base import Frozen, StageConfig, execution_field
 
 
+class TextFilter(Frozen):
+    """What is asked of a source's texts, before anything is drawn."""
+
+    min_chars: int = Field(1, ge=0)
+    max_chars: int = Field(2000, ge=1)
+    """Characters of an answer."""
+    max_repeats: int = Field(0, ge=0)
+    """An answer that more samples of the source share (numbers aside) is boilerplate; 0: repeats are fine,
+    as they are for yes and no."""
+    personal_data: bool = True
+    """Reject samples with an e-mail address or a phone number."""
+
+
 class SourceConfig(Frozen):
     """One raw source: where it is, how it is read, and what it becomes."""
 
-    locator: str = Field(pattern=r"^(pypi|npm):.+==.+$")
-    """`pypi:NAME==VERSION` or `npm:NAME==VERSION`; exact versions only."""
-    reader: Literal["easy_vqa", "emoji", "digits", "tables"]
+    locator: str = Field(pattern=r"^(pypi|npm|deb):.+==.+$")
+    """`pypi:NAME==VERSION`, `npm:NAME==VERSION` or `deb:NAME==VERSION`; exact versions only."""
+    reader: Literal["clipart", "digits", "easy_vqa", "emoji", "tables"]
     category: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Mixture component that its samples belong to."""
     limit: int = Field(0, ge=0)
     """Samples to take at most (a seeded choice per split); 0 takes all."""
+    text: TextFilter = TextFilter()
     options: dict[str, str | int | float | bool | list[str]] = Field(default_factory=dict)
     """What the reader wants besides, for example `vendor` or `held_out` of emoji."""
 

@@ -1,4 +1,7 @@
-"""The contact sheet: what the dataset looks like, and what was rejected, for the report."""
+"""The contact sheet: what the dataset looks like, and what was rejected, for the report.
+
+A frame stays empty where a sample was rejected for its text and never drawn.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,9 @@ def draw_contact_sheet(kept: Sequence[Candidate], rejected: Sequence[Rejected], 
         pen.text((8, row * height + 3), title, fill="black", font=ImageFont.load_default(size=14))
         for column, candidate in enumerate(members):
             corner = (8 + column * (SIDE + 8), row * height + LABEL)
-            image = Image.open(io.BytesIO(candidate.png)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-            sheet.paste(image, corner)
+            if candidate.png:
+                image = Image.open(io.BytesIO(candidate.png)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+                sheet.paste(image, corner)
             pen.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + SIDE, corner[1] + SIDE), outline="gray")
             pen.text(
                 (corner[0], corner[1] + SIDE + 3),

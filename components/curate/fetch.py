@@ -1,4 +1,4 @@
-"""Fetch sources by exact version with the ordinary clients (pip, npm), once, into a cache.
+"""Fetch sources by exact version with the ordinary clients (pip, npm, apt-get), once, into a cache.
 
     downloads/<client>/<name>-<version>/<archive>
 
@@ -8,53 +8,23 @@ its SHA-256 and the licence that the package itself declares.
 
 from __future__ import annotations
 
-import email.parser
-import json
 import os
-import re
 import shutil
 import subprocess
-import sys
-import tarfile
 import tempfile
-import zipfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from components.artifacts import digest_file
 from components.config import CurateConfig, SourceConfig
+from components.curate.archives import licence
+from components.curate.clients import Locator
 from components.curate.samples import slug
 from components.curate.sources import READERS
 from components.errors import ConfigError, SourceError
 from components.progress import console, track
 
-MISSING = re.compile(r"No matching distribution|E404|ETARGET|notarget|404 Not Found", re.IGNORECASE)
-"""What pip and npm print when the package or the version does not exist (and not when a network fails)."""
 TIMEOUT_S = 900
-CLIENTS = {"pypi": "pip", "npm": "npm"}
-
-
-@dataclass(frozen=True)
-class Locator:
-    """`client:name==version`, taken apart."""
-
-    client: str
-    name: str
-    version: str
-
-    @classmethod
-    def parse(cls, text: str) -> Locator:
-        client, _, rest = text.partition(":")
-        name, _, version = rest.partition("==")
-        if client not in CLIENTS or not name or not version:
-            raise ConfigError(
-                f"'{text}' is not a source locator", fix="write pypi:NAME==VERSION or npm:NAME==VERSION"
-            )
-        return cls(client, name, version)
-
-    def __str__(self) -> str:
-        return f"{self.client}:{self.name}=={self.version}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +70,7 @@ def preflight(config: CurateConfig) -> CurateConfig:
         locator
         for _, roles in wanted
         for locator in roles.values()
-        if cached(locator, config.execution.downloads) is None and has_client(locator.client)
+        if cached(locator, config.execution.downloads) is None and not locator.client.unavailable(locator)
     }
     for locator in track(sorted(pending, key=str), "fetch sources", total=len(pending), unit="source"):
         fetch(locator, config.execution.downloads)
@@ -108,12 +78,12 @@ def preflight(config: CurateConfig) -> CurateConfig:
     for source, roles in wanted:
         absent = [each for each in roles.values() if cached(each, config.execution.downloads) is None]
         if absent:
-            client = CLIENTS[absent[0].client]
-            console.print(f"[yellow]skipped {source.locator}: {client} is not installed on this machine")
+            obstacle = absent[0].client.unavailable(absent[0])
+            console.print(f"[yellow]skipped {source.locator}: {obstacle}")
         else:
             kept.append(source)
     if not kept:
-        raise ConfigError("no source is left", where="curate.sources", fix="install pip or npm")
+        raise ConfigError("no source is left", where="curate.sources", fix="install one of their clients")
     return config.model_copy(update={"sources": tuple(kept)})
 
 
@@ -161,22 +131,23 @@ def cached(locator: Locator, downloads: Path) -> Path | None:
 
 def _cache_directory(locator: Locator, downloads: Path) -> Path:
     name = locator.name.lstrip("@").replace("/", "-")
-    return downloads / locator.client / f"{name}-{locator.version}"
+    return downloads / locator.registry / f"{name}-{locator.version}"
 
 
 def _download(locator: Locator, downloads: Path) -> Path:
     """Download beside the cache, then rename: the cache holds whole archives only."""
-    if not has_client(locator.client):
+    obstacle = locator.client.unavailable(locator)
+    if obstacle:
         raise SourceError(
-            f"{CLIENTS[locator.client]} is not installed on this machine",
-            where=str(locator),
-            fix=f"install {CLIENTS[locator.client]}, or take the source out of curate.sources",
+            f"{locator} cannot be fetched: {obstacle}",
+            where="curate.sources",
+            fix="mend that, or take the source out of curate.sources",
         )
     target = _cache_directory(locator, downloads)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         done = subprocess.run(
-            _command(locator), cwd=temporary, capture_output=True, text=True, timeout=TIMEOUT_S
+            locator.client.command(locator), cwd=temporary, capture_output=True, text=True, timeout=TIMEOUT_S
         )
         if done.returncode or not any(Path(temporary).iterdir()):
             raise _explain(locator, done.stderr + done.stdout)
@@ -192,66 +163,16 @@ def _download(locator: Locator, downloads: Path) -> Path:
     return found
 
 
-def _command(locator: Locator) -> list[str]:
-    if locator.client == "npm":
-        return ["npm", "pack", "--silent", f"{locator.name}@{locator.version}"]
-    # Wheels only: building a source distribution would run its code.
-    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
-    return [*pip_command(), "download", *options, f"{locator.name}=={locator.version}"]
-
-
 def _explain(locator: Locator, output: str) -> ConfigError | SourceError:
     last = "\n    ".join(output.strip().splitlines()[-6:])
-    if MISSING.search(output):
+    if locator.client.missing.search(output):
         return ConfigError(
             f"the source does not exist: {locator}",
             where="curate.sources",
-            fix=f"mend the name or the version; {CLIENTS[locator.client]} said:\n    {last}",
+            fix=f"mend the name or the version; {locator.client.program} said:\n    {last}",
         )
     return SourceError(
-        f"{CLIENTS[locator.client]} could not fetch {locator}:\n    {last}",
+        f"{locator.client.program} could not fetch {locator}:\n    {last}",
         where="curate.sources",
         fix="check the network and the client's settings, then run the same command again",
     )
-
-
-def has_client(client: str) -> bool:
-    return bool(pip_command()) if client == "pypi" else shutil.which("npm") is not None
-
-
-@cache
-def pip_command() -> tuple[str, ...]:
-    """`python -m pip` of the first interpreter that has pip: a uv environment has none of its own."""
-    base = str(Path(sys.base_prefix) / "bin" / "python3")
-    for python in (sys.executable, base, shutil.which("python3"), shutil.which("python")):
-        if python is None or not Path(python).exists():
-            continue
-        command = (python, "-m", "pip")
-        if subprocess.run([*command, "--version"], capture_output=True).returncode == 0:
-            return command
-    return ()
-
-
-def licence(archive: Path) -> str:
-    """The licence that a wheel or an npm package declares; `unknown` where it declares none."""
-    if archive.suffix == ".whl":
-        return _wheel_licence(archive)
-    with tarfile.open(archive) as file:
-        member = file.extractfile("package/package.json")
-        assert member is not None
-        declared = json.load(member).get("license", "")
-    return str(declared.get("type", "") if isinstance(declared, dict) else declared) or "unknown"
-
-
-def _wheel_licence(wheel: Path) -> str:
-    with zipfile.ZipFile(wheel) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        metadata = email.parser.Parser().parsestr(archive.read(name).decode(), headersonly=True)
-    classifiers = [
-        line.rsplit(" :: ", 1)[-1]
-        for line in metadata.get_all("Classifier", [])
-        if line.startswith("License :: ")
-    ]
-    field = str(metadata.get("License", ""))
-    short = field if "\n" not in field and field not in ("", "UNKNOWN") else ""
-    return str(metadata.get("License-Expression", "")) or "; ".join(classifiers) or short or "unknown"

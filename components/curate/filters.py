@@ -16,19 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from components.curate.samples import Candidate
+from components.curate.samples import Candidate, Reason
 
-Verdicts: TypeAlias = dict[int, "Reason"]
+Verdicts: TypeAlias = dict[int, Reason]
 """Position in the list that was filtered → why it is rejected."""
 Filter: TypeAlias = Callable[[Sequence[Candidate]], Verdicts]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a sample was rejected, and which kept sample it collides with."""
-
-    code: str
-    other: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,20 +66,34 @@ class Funnel:
         self.steps.append(Step(name, before, len(survivors), seconds, dict(sorted(per_category.items()))))
 
 
-def run_funnel(candidates: Sequence[Candidate], *, phash_distance: int, seconds: float) -> Funnel:
-    """Integrity, exact duplicates, near duplicates, decontamination; in this order.
+def run_funnel(
+    candidates: Sequence[Candidate],
+    *,
+    phash_distance: int,
+    seconds: float,
+    screened: Sequence[Rejected] = (),
+    screening_s: float = 0.0,
+) -> Funnel:
+    """Text (judged before drawing), integrity, exact and near duplicates, decontamination; in this order.
 
     Args:
+        screened: What was rejected for its text and never drawn, in `screening_s` seconds.
         candidates: In a fixed order; earlier ones win.
         phash_distance: Bits of 64 up to which hashes count as near.
         seconds: What the integrity checks cost while rendering.
     """
-    funnel = Funnel(list(candidates))
+    refused = {each.candidate.key: each.reason for each in screened}
+    funnel = Funnel([*candidates, *(each.candidate for each in screened)])
+    funnel.apply("text", lambda items: _refused(items, refused), spent=screening_s)
     funnel.apply("integrity", find_unsound, spent=seconds)
     funnel.apply("exact_duplicate", find_exact_duplicates)
     funnel.apply("near_duplicate", lambda items: find_near_duplicates(items, phash_distance))
     funnel.apply("decontamination", lambda items: find_leaks(items, phash_distance))
     return funnel
+
+
+def _refused(candidates: Sequence[Candidate], reasons: dict[str, Reason]) -> Verdicts:
+    return {place: reasons[each.key] for place, each in enumerate(candidates) if each.key in reasons}
 
 
 def find_unsound(candidates: Sequence[Candidate]) -> Verdicts:

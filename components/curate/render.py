@@ -15,6 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -194,6 +195,23 @@ def draw(task: Task) -> Candidate:
         problem = find_problem(image, task.size)
     except (OSError, ValueError, SyntaxError, zlib.error):  # what PIL and resvg raise on broken input
         image, problem = Image.new("RGB", (1, 1)), "undecodable"
+    return _candidate(
+        task,
+        png=encode_png(image),
+        width=image.width,
+        height=image.height,
+        image_sha256=hash_pixels(image),
+        phash=hash_perceptual(image),
+        problem=problem,
+    )
+
+
+def undrawn(task: Task) -> Candidate:
+    """The sample of a task that is rejected for its text: it has no image."""
+    return _candidate(task, png=b"", width=0, height=0, image_sha256="", phash="", problem="")
+
+
+def _candidate(task: Task, **image: Any) -> Candidate:
     return Candidate(
         key=task.key,
         category=task.category,
@@ -204,12 +222,7 @@ def draw(task: Task) -> Candidate:
         licence=task.fetched.licence,
         original_id=task.draft.original_id,
         turns=task.draft.turns,
-        png=encode_png(image),
-        width=image.width,
-        height=image.height,
-        image_sha256=hash_pixels(image),
-        phash=hash_perceptual(image),
-        problem=problem,
+        **image,
     )
 
 

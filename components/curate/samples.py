@@ -51,6 +51,7 @@ class Candidate:
     original_id: str
     turns: tuple[Turn, ...]
     png: bytes
+    """Empty where the sample was rejected before it was drawn."""
     width: int
     height: int
     image_sha256: str
@@ -63,6 +64,17 @@ class Candidate:
     @property
     def text_sha256(self) -> str:
         return hash_text(self.turns)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a sample was rejected."""
+
+    code: str
+    other: str = ""
+    """The kept sample that it collides with."""
+    evidence: str = ""
+    """What was found, for a person to judge."""
 
 
 def hash_text(turns: tuple[Turn, ...]) -> str:

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -74,7 +75,8 @@ def write_shard(candidates: Sequence[Candidate], path: Path) -> None:
     """One tar file; USTAR headers with integer zero times carry nothing of the machine that wrote it."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for candidate in candidates:
-            _add(tar, f"{candidate.key}.png", candidate.png)
+            if candidate.png:
+                _add(tar, f"{candidate.key}.png", candidate.png)
             _add(tar, f"{candidate.key}.json", encode_json(candidate))
 
 
@@ -138,12 +140,15 @@ def write_quarantine(rejected: Sequence[Rejected], logs: Path, scratch: Path) ->
     rows = []
     for code, members in sorted(by_reason.items()):
         write_shard(members, directory / f"{code}.tar")
+    places: Counter[str] = Counter()
     for each in rejected:
-        row = _row(
-            each.candidate, f"{each.reason.code}.tar", by_reason[each.reason.code].index(each.candidate)
-        )
-        rows.append(row | {"reason": each.reason.code, "other": each.reason.other})
-    schema = SCHEMA.append(pa.field("reason", pa.string())).append(pa.field("other", pa.string()))
+        code = each.reason.code
+        row = _row(each.candidate, f"{code}.tar", places[code])
+        places[code] += 1
+        rows.append(row | {"reason": code, "other": each.reason.other, "evidence": each.reason.evidence})
+    schema = SCHEMA
+    for name in ("reason", "other", "evidence"):
+        schema = schema.append(pa.field(name, pa.string()))
     write_table(rows, schema, logs / "quarantine.parquet", scratch)
 
 

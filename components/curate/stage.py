@@ -1,4 +1,4 @@
-"""The curation stage: plan → render → filter → shards + manifest → gates.
+"""The curation stage: plan → screen texts → render → filter → shards + manifest → gates.
 
     dataset = curate(config=preflight(config.curate))
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from dataclasses import asdict
 
@@ -17,9 +18,10 @@ import pandas as pd
 from components.artifacts import Dataset, write_atomic
 from components.config import CurateConfig
 from components.curate.contact import draw_contact_sheet
-from components.curate.filters import Funnel, run_funnel
-from components.curate.render import plan_sources, render_all
+from components.curate.filters import Funnel, Rejected, run_funnel
+from components.curate.render import Plan, Task, plan_sources, render_all, undrawn
 from components.curate.shards import read_stored, write_dataset, write_quarantine
+from components.curate.text import find_text_problems
 from components.gates.data import Requirements, check_dataset
 from components.stage import Fields, Run, stage
 from components.storage import dataset_version
@@ -39,8 +41,17 @@ def curate(run: Run, *, config: CurateConfig) -> Fields:
     """
     plan = plan_sources(config)
     run.sources[:] = plan.sources
-    rendered = render_all(plan.tasks, run.scratch / "rendered", workers=config.execution.workers)
-    funnel = run_funnel(rendered.candidates, phash_distance=config.phash_distance, seconds=rendered.seconds)
+    begin = time.monotonic()
+    tasks, screened = _screen(plan, config)
+    screening_s = time.monotonic() - begin
+    rendered = render_all(tasks, run.scratch / "rendered", workers=config.execution.workers)
+    funnel = run_funnel(
+        rendered.candidates,
+        phash_distance=config.phash_distance,
+        seconds=rendered.seconds,
+        screened=screened,
+        screening_s=screening_s,
+    )
     write_quarantine(funnel.rejected, run.logs, run.scratch)
     draw_contact_sheet(funnel.kept, funnel.rejected, run.logs / "contact.png")
     _report(run, funnel)
@@ -65,6 +76,15 @@ def curate(run: Run, *, config: CurateConfig) -> Fields:
     version = dataset_version(run.output)
     run.dataset_versions[config.name] = version
     return {"name": config.name, "version": version, "num_samples": len(funnel.kept)}
+
+
+def _screen(plan: Plan, config: CurateConfig) -> tuple[list[Task], list[Rejected]]:
+    """The tasks worth drawing, and those whose text alone rejects them."""
+    filters = {source.locator: source.text for source in config.sources}
+    samples = [(str(task.fetched.locator), task.draft.turns) for task in plan.tasks]
+    problems = find_text_problems(samples, filters)
+    kept = [task for place, task in enumerate(plan.tasks) if place not in problems]
+    return kept, [Rejected(undrawn(plan.tasks[place]), reason) for place, reason in sorted(problems.items())]
 
 
 def _report(run: Run, funnel: Funnel) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft
-from components.curate.sources import digits, easy_vqa, emoji, tables
+from components.curate.sources import clipart, digits, easy_vqa, emoji, tables
 
 Archives = Mapping[str, Path]
 """Fetched files by role: `data` is the source's own locator, others are options that hold a locator."""
@@ -35,6 +35,7 @@ class Reader:
 
 
 READERS: Mapping[str, Reader] = {
+    "clipart": Reader(clipart.plan, clipart.render, {"unseen_folders": float, "validation": float}),
     "easy_vqa": Reader(easy_vqa.plan, easy_vqa.render, {"validation": float}),
     "emoji": Reader(
         emoji.plan,

@@ -7,18 +7,17 @@ Skin tones and gendered variants are dropped: they share one label's meaning and
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import resvg_py
 from PIL import Image
 
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
+from components.curate.sources.vector import rasterize
 from components.errors import ConfigError
 
 QUESTION = "What does this show?"
@@ -81,10 +80,7 @@ def _wanted_groups(labels: Path, source: SourceConfig) -> set[int] | None:
 
 def render(payload: dict[str, Any], size: int) -> Image.Image:
     """Rasterize on white."""
-    png = resvg_py.svg_to_bytes(
-        svg_string=payload["svg"], width=size, height=size, background="white", skip_system_fonts=True
-    )
-    return Image.open(io.BytesIO(bytes(png))).convert("RGB")
+    return rasterize(payload["svg"], size)
 
 
 def _read(archive: Path, member: str) -> Any:

@@ -10,7 +10,9 @@ import pytest
 
 from components.config import CurateConfig, SourceConfig
 from components.curate import preflight
-from components.curate.fetch import Locator, fetch, licence
+from components.curate.archives import licence
+from components.curate.clients import Locator
+from components.curate.fetch import fetch
 from components.errors import ConfigError, SourceError
 
 
@@ -25,7 +27,7 @@ def _client(folder: Path, monkeypatch: pytest.MonkeyPatch, *, says: str, status:
 
 def test_locator_round_trips() -> None:
     locator = Locator.parse("npm:@iconify-json/noto==1.2.9")
-    assert (locator.client, locator.name, locator.version) == ("npm", "@iconify-json/noto", "1.2.9")
+    assert (locator.registry, locator.name, locator.version) == ("npm", "@iconify-json/noto", "1.2.9")
     assert str(locator) == "npm:@iconify-json/noto==1.2.9"
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from components.curate.fetch import Fetched, Locator
+from components.curate.clients import Locator
+from components.curate.fetch import Fetched
 from components.curate.filters import (
     find_exact_duplicates,
     find_leaks,
