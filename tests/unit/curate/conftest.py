@@ -16,11 +16,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
+from tiny_packages import write_deb
 
-from components.config import CurateConfig, Execution, SourceConfig
+from components.config import CurateConfig, Execution, SourceConfig, TextFilter
 
 LABELS = "npm:emojibase-data==1.0.0"
 GROUPS = {"groups": {"0": "animals", "1": "food"}}
+NAMESPACES = 'xmlns:cc="http://web.resource.org/cc/" xmlns:dc="http://purl.org/dc/elements/1.1/"'
 NAMES = [f"thing number {index}" for index in range(40)]
 
 
@@ -36,6 +38,7 @@ def download_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_npm(
         cache / "npm/emojibase-data-1.0.0", {"en/data.json": labels(), "meta/groups.json": GROUPS}, "MIT"
     )
+    write_deb(cache / "deb/tiny-clipart-1.0", clipart_members())
     return cache
 
 
@@ -81,6 +84,13 @@ def sources() -> tuple[SourceConfig, ...]:
             category="chart",
             options={"train": 40, "validation": 8, "test": 12, "unseen_packages": 0.3},
         ),
+        SourceConfig(
+            locator="deb:tiny-clipart==1.0",
+            reader="clipart",
+            category="clipart",
+            text=TextFilter(max_repeats=2),
+            options={"unseen_folders": 0.3, "validation": 0.2},
+        ),
     )
 
 
@@ -123,6 +133,27 @@ def easy_vqa_members() -> dict[str, bytes]:
             questions.append(["what is the red shape?", "rectangle", image])
             questions.append(["is there a circle?", "no", image])
         members[f"easy_vqa/data/{split}/questions.json"] = json.dumps(questions).encode()
+    return members
+
+
+def clipart_members() -> dict[str, bytes]:
+    """40 drawings in eight folders; one with an e-mail address, four with a collection's name, one untitled."""
+    titles = [f"Drawing of thing {word}" for word in "abcdefghijklmnopqrstuvwxyzABCDEFGH"]
+    titles += ["by someone@example.org", "", *(f"Icon set {number}" for number in range(4))]
+    members = {"usr/share/doc/openclipart-svg/copyright": b"Given to the public domain."}
+    for index, title in enumerate(titles):
+        noise = random.Random(f"clipart{index}")
+        shapes = "".join(
+            f'<rect x="{noise.randrange(30)}" y="{noise.randrange(20)}" width="9" height="{noise.randrange(4, 16)}" '
+            f'fill="rgb({noise.randrange(200)},0,{noise.randrange(200)})"/>'
+            for _ in range(3)
+        )
+        work = (
+            f"<cc:Work><dc:title>{title}</dc:title><dc:creator><dc:title>Me</dc:title></dc:creator></cc:Work>"
+        )
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="40mm" height="30mm" viewBox="0 0 40 30" {NAMESPACES}>'
+        name = f"usr/share/openclipart/svg/folder{index % 8}/{index}.svg"
+        members[name] = f"{svg}<metadata>{work}</metadata>{shapes}</svg>".encode()
     return members
 
 

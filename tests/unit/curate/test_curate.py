@@ -131,6 +131,21 @@ def test_curate_stops_at_a_failed_gate_and_keeps_the_evidence(
     assert (directory / "logs" / "quarantine.parquet").exists() and not (directory / "record.json").exists()
 
 
+def test_curate_texts_rejected_before_drawing_lie_in_quarantine_with_their_evidence(
+    curate_config: Callable[..., CurateConfig],
+) -> None:
+    dataset = curate(config=curate_config())
+    logs = Path(dataset.record).parent / "logs"
+    rejected = pd.read_parquet(logs / "quarantine.parquet").set_index("reason")
+    assert rejected.loc["email", "evidence"] == "someone@example.org"
+    assert set(rejected.loc["boilerplate", "evidence"]) == {f"4 times: icon set {n}" for n in range(4)}
+    assert rejected.loc["empty_text", "category"] == "clipart"
+    with tarfile.open(logs / "quarantine" / "boilerplate.tar") as tar:
+        assert sorted(name.rpartition(".")[2] for name in tar.getnames()) == ["json"] * 4
+    steps = json.loads((logs / "funnel.json").read_text())["filters"]
+    assert (steps[0]["name"], steps[0]["rejected"]) == ("text", {"clipart": 6})
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 99), st.sampled_from(shards.SPLITS)), unique_by=lambda r: r[0]),

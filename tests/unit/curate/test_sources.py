@@ -12,6 +12,7 @@ from PIL import Image
 
 from components.config import CurateConfig
 from components.curate.render import Plan, plan_sources
+from components.curate.shards import SPLITS
 from components.curate.sources import READERS
 from components.curate.sources.frames import load_frame
 from components.curate.sources.tables import COLOURS, render
@@ -36,8 +37,9 @@ def test_every_reader_gives_all_splits_and_named_test_groups(plan: Plan) -> None
         ("caption", "unseen_concept"),
         ("digits", "unseen_digits"),
         ("chart", "unseen_packages"),
+        ("clipart", "unseen_folders"),
     }
-    for category in ("vqa", "caption", "digits", "chart"):
+    for category in ("vqa", "caption", "digits", "chart", "clipart"):
         assert _drafts(plan, category, "train") and _drafts(plan, category, "validation")
     assert all(task.draft.group == "" for task in plan.tasks if task.draft.split != "test")
 
@@ -91,6 +93,23 @@ def test_source_without_a_sample_is_refused(curate_config: Callable[..., CurateC
     empty = emoji.model_copy(update={"options": emoji.options | {"groups": []}})
     with pytest.raises(ConfigError, match=r"reader 'emoji' finds no sample in it"):
         plan_sources(config.model_copy(update={"sources": (empty,)}))
+
+
+def test_clipart_takes_the_title_of_the_work_and_holds_out_whole_folders(plan: Plan) -> None:
+    tasks = [task for task in plan.tasks if task.category == "clipart"]
+    assert {task.draft.turns[0].answer for task in tasks} >= {"drawing of thing a", "", "icon set 3"}
+    assert not any(task.draft.turns[0].answer == "me" for task in tasks)
+    folders = {split: {name.split("/")[0] for name in _drafts(plan, "clipart", split)} for split in SPLITS}
+    assert folders["test"] and not folders["test"] & (folders["train"] | folders["validation"])
+
+
+def test_clipart_that_is_not_square_is_padded_and_whole() -> None:
+    drawn = '<rect width="80" height="40"/>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="40">{drawn}</svg>'
+    image = READERS["clipart"].render({"svg": svg}, 64)
+    assert image.size == (64, 64)
+    black = image.convert("L").point(lambda value: 255 * (value < 128))
+    assert black.getbbox() == (0, 16, 64, 48)
 
 
 def test_chart_answers_match_the_pixels(plan: Plan) -> None:
