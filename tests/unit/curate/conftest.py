@@ -22,7 +22,10 @@ from components.config import CurateConfig, Execution, SourceConfig, TextFilter
 
 LABELS = "npm:emojibase-data==1.0.0"
 GROUPS = {"groups": {"0": "animals", "1": "food"}}
-NAMESPACES = 'xmlns:cc="http://web.resource.org/cc/" xmlns:dc="http://purl.org/dc/elements/1.1/"'
+NAMESPACES = (
+    'xmlns="http://www.w3.org/2000/svg" xmlns:cc="http://web.resource.org/cc/" '
+    'xmlns:dc="http://purl.org/dc/elements/1.1/"'
+)
 NAMES = [f"thing number {index}" for index in range(40)]
 
 
@@ -137,21 +140,20 @@ def easy_vqa_members() -> dict[str, bytes]:
 
 
 def clipart_members() -> dict[str, bytes]:
-    """40 drawings in eight folders; one with an e-mail address, four with a collection's name, one untitled."""
+    """40 drawings in eight folders; one signed by e-mail, four named for their collection, one untitled."""
     titles = [f"Drawing of thing {word}" for word in "abcdefghijklmnopqrstuvwxyzABCDEFGH"]
     titles += ["by someone@example.org", "", *(f"Icon set {number}" for number in range(4))]
     members = {"usr/share/doc/openclipart-svg/copyright": b"Given to the public domain."}
     for index, title in enumerate(titles):
         noise = random.Random(f"clipart{index}")
         shapes = "".join(
-            f'<rect x="{noise.randrange(30)}" y="{noise.randrange(20)}" width="9" height="{noise.randrange(4, 16)}" '
-            f'fill="rgb({noise.randrange(200)},0,{noise.randrange(200)})"/>'
+            f'<rect x="{noise.randrange(30)}" y="{noise.randrange(20)}" width="9" '
+            f'height="{noise.randrange(4, 16)}" fill="rgb({noise.randrange(200)},0,{noise.randrange(200)})"/>'
             for _ in range(3)
         )
-        work = (
-            f"<cc:Work><dc:title>{title}</dc:title><dc:creator><dc:title>Me</dc:title></dc:creator></cc:Work>"
-        )
-        svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="40mm" height="30mm" viewBox="0 0 40 30" {NAMESPACES}>'
+        author = "<dc:creator><dc:title>Me</dc:title></dc:creator>"
+        work = f"<cc:Work><dc:title>{title}</dc:title>{author}</cc:Work>"
+        svg = f'<svg {NAMESPACES} width="40mm" height="30mm" viewBox="0 0 40 30">'
         name = f"usr/share/openclipart/svg/folder{index % 8}/{index}.svg"
         members[name] = f"{svg}<metadata>{work}</metadata>{shapes}</svg>".encode()
     return members
