@@ -101,7 +101,7 @@ def find_unsound(candidates: Sequence[Candidate]) -> Verdicts:
     verdicts: Verdicts = {}
     for position, candidate in enumerate(candidates):
         if candidate.problem:
-            verdicts[position] = Reason(candidate.problem)
+            verdicts[position] = Reason(candidate.problem, evidence=candidate.detail)
         elif not candidate.turns or not all(t.question.strip() and t.answer.strip() for t in candidate.turns):
             verdicts[position] = Reason("empty_text")
     return verdicts

@@ -192,9 +192,14 @@ def draw(task: Task) -> Candidate:
     """Draw one sample and check its integrity; a source that cannot be drawn is a rejected sample."""
     try:
         image = READERS[task.reader].render(task.draft.payload, task.size)
-        problem = find_problem(image, task.size)
-    except (OSError, ValueError, SyntaxError, zlib.error):  # what PIL and resvg raise on broken input
-        image, problem = Image.new("RGB", (1, 1)), "undecodable"
+        problem, detail = find_problem(image, task.size), ""
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        zlib.error,
+    ) as error:  # what PIL and resvg raise on broken input
+        image, problem, detail = Image.new("RGB", (1, 1)), "undecodable", str(error)[:200]
     return _candidate(
         task,
         png=encode_png(image),
@@ -203,6 +208,7 @@ def draw(task: Task) -> Candidate:
         image_sha256=hash_pixels(image),
         phash=hash_perceptual(image),
         problem=problem,
+        detail=detail,
     )
 
 

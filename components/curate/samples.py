@@ -60,6 +60,8 @@ class Candidate:
     """64-bit perceptual hash, 16 hex digits."""
     problem: str
     """Reason code of the integrity filter; empty when the image is sound."""
+    detail: str = ""
+    """What the decoder said about the problem."""
 
     @property
     def text_sha256(self) -> str:

@@ -108,7 +108,9 @@ def test_drawing_a_corrupt_source_gives_a_rejected_sample(reader: str, payload: 
 
     fetched = Fetched(Locator("pypi", "x", "1"), Path("x"), "0", "MIT")
     draft = Draft("1", "train", "", (Turn("a", "b"),), payload)
-    assert draw(Task("k", "vqa", reader, fetched, draft, 64)).problem == "undecodable"
+    candidate = draw(Task("k", "vqa", reader, fetched, draft, 64))
+    assert candidate.problem == "undecodable" and candidate.detail
+    assert find_unsound([candidate])[0].evidence == candidate.detail
 
 
 @given(
