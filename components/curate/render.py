@@ -40,6 +40,8 @@ from components.progress import Bar
 
 CHUNK = 250
 """Samples drawn between two saves (about half a second of work)."""
+UNDRAWABLE = (OSError, ValueError, SyntaxError, zlib.error, Image.DecompressionBombError)
+"""What PIL and resvg raise on broken or hostile input."""
 MIN_CHUNKS_FOR_POOL = 12
 """Below this, starting worker processes takes longer than drawing."""
 
@@ -193,12 +195,7 @@ def draw(task: Task) -> Candidate:
     try:
         image = READERS[task.reader].render(task.draft.payload, task.size)
         problem, detail = find_problem(image, task.size), ""
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        zlib.error,
-    ) as error:  # what PIL and resvg raise on broken input
+    except UNDRAWABLE as error:
         image, problem, detail = Image.new("RGB", (1, 1)), "undecodable", str(error)[:200]
     return _candidate(
         task,

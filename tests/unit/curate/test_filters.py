@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import replace
 
@@ -95,11 +96,18 @@ def test_problem_of_a_picture_is_named(image: Image.Image, problem: str) -> None
     assert find_problem(image, 64) == problem
 
 
+def encode_bomb() -> bytes:
+    """A PNG header that claims 2 gigapixels, and nothing behind it."""
+    chunk = b"IHDR" + struct.pack(">II", 50_000, 40_000) + bytes([8, 2, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
 @pytest.mark.parametrize(
     ("reader", "payload"),
     [
         ("easy_vqa", {"image": b"not a png"}),
         ("easy_vqa", {"image": _candidate("x").png[:60]}),
+        ("easy_vqa", {"image": encode_bomb()}),
         ("emoji", {"svg": "<svg broken"}),
     ],
 )
