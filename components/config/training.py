@@ -62,8 +62,7 @@ class PretrainConfig(StageConfig):
     """Images per pack at most."""
     packs_per_step: int = Field(4, ge=1)
     text_only_share: float = Field(0.1, ge=0, lt=1)
-    """Share of the samples shown without their image, so that the question-only baseline asks the model
-    something it has seen."""
+    """Share of the samples shown without their image, so that a chat without one is nothing new."""
     max_shift: dict[str, int] = Field(default_factory=dict)
     """Category → pixels that its training images are moved by at most, either way (augmentation)."""
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -126,8 +125,7 @@ class SftConfig(StageConfig):
     pack_images: int = Field(16, ge=1)
     packs_per_step: int = Field(4, ge=1)
     text_only_share: float = Field(0.1, ge=0, lt=1)
-    """Share of the samples shown without their image, so that the question-only baseline asks the model
-    something it has seen."""
+    """Share of the samples shown without their image, so that a chat without one is nothing new."""
     log_every: int = execution_field(10, ge=1)
     checkpoint_every_s: float = execution_field(20.0, gt=0)
     """Seconds between resumption checkpoints."""

@@ -1,6 +1,6 @@
 """Fetch sources by exact version with the ordinary clients (pip, npm, apt-get), once, into a cache.
 
-    downloads/<client>/<name>-<version>/<archive>
+    downloads/<registry>/<name>-<version>/<archive>
 
 Nothing is unpacked or executed: readers read inside the archive. What was fetched is recorded with
 its SHA-256 and the licence that the package itself declares.
@@ -55,8 +55,8 @@ def preflight(config: CurateConfig) -> CurateConfig:
     """Check before anything runs that every source can be had; fetch what is not cached yet.
 
     Returns:
-        The config without the sources whose client is missing on this machine. Curate this one: the
-        sources that were left out are then part of the result's identity.
+        The config without the sources that this machine cannot fetch (no client, or a Debian release with
+        another version). Curate this one: what was left out is then part of the result's identity.
 
     Raises:
         ConfigError: a source, a version or an option does not exist, or no source is left.

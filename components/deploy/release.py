@@ -130,9 +130,10 @@ def roll_out(
 
 
 def serve_champion(config: DeployConfig, dataset: Dataset) -> serving.Serving | None:
-    """Serve the registry's champion from this workspace, if it has one and nothing is up already.
+    """Serve the registry's champion from this workspace, unless it is up already; None where there is none.
 
     A release that was deployed by an earlier run is not deployed again; `deploy.keep_serving` still holds.
+    Another version that is being served is replaced once the champion is up.
 
     Raises:
         ContractMismatch: the champion's processor is not the one that was trained with.
@@ -143,7 +144,9 @@ def serve_champion(config: DeployConfig, dataset: Dataset) -> serving.Serving | 
     up = serving.status(home)
     registry = open_registry(config)
     champion = registry.at("champion")
-    if up is not None or champion is None:
+    if champion is None:
+        return None
+    if up is not None and up.version == champion.version:
         return up
     serving.check_port(config)
     side = registered_side(registry, champion, home / "serving")

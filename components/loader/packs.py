@@ -109,8 +109,7 @@ class PackStream:
     Args:
         weights: Share of each category in the labelled tokens, hence in the loss; need not sum to one.
             (By samples, a category with ten turns an image would drown one with a single caption.)
-        text_only_share: Share of the samples that are shown without their image, so that the
-            question-only baseline asks the model something it has seen.
+        text_only_share: Share of the samples that are shown without their image.
         max_shift: Category → pixels that its images are moved by at most, either way (augmentation).
 
     Raises:

@@ -21,6 +21,7 @@ from components.artifacts import Bundle, Checkpoint, Dataset, Record, Release, d
 from components.config import DeployConfig, Execution
 from components.deploy import deploy, serve_champion, serving
 from components.deploy.arms import open_registry
+from components.deploy.release import register
 from components.loader import read_samples
 from components.tracking.registry import incumbent, record_of
 from components.vlm import load_model, load_processor, messages, save
@@ -154,12 +155,6 @@ def test_deploy_promotes_rolls_back_and_leaves_no_orphan(
         assert release.verdict == "rolled_back"
         assert "does not serve" in str(timeline["reason"])
         assert serving.status(home) is not None
-
-        assert serving.stop(home)
-        up = serve_champion(config, tiny_dataset)
-        assert up is not None and up.version == "1"
-        assert httpx.get(f"{up.endpoint}/models").status_code == 200
-        assert serve_champion(config, tiny_dataset) == up  # nothing is started twice
     finally:
         assert serving.stop(home)
     assert serving.status(home) is None
@@ -168,3 +163,26 @@ def test_deploy_promotes_rolls_back_and_leaves_no_orphan(
         for each in psutil.process_iter(["cmdline"])
         if str(tmp_path) in " ".join(each.info["cmdline"] or [])
     ]
+
+
+def test_serve_champion_starts_it_once_and_replaces_another_version(
+    tmp_path: Path, learned: Checkpoint, tiny_dataset: Dataset, record_writer: Callable[..., Record]
+) -> None:
+    config = DeployConfig(execution=Execution(workspace=tmp_path), keep_serving=True, port=0)
+    home, registry = config.execution.home, open_registry(config)
+    assert serve_champion(config, tiny_dataset) is None
+    try:
+        first = register(registry, bundle_of(learned, tmp_path / "first", record_writer), tiny_dataset)
+        registry.move(first, "promoted")
+        up = serve_champion(config, tiny_dataset)
+        assert up is not None and up.version == "1"
+        assert httpx.get(f"{up.endpoint}/models").status_code == 200
+        assert serve_champion(config, tiny_dataset) == up
+
+        second = register(registry, bundle_of(learned, tmp_path / "second", record_writer), tiny_dataset)
+        registry.move(second, "promoted")
+        newer = serve_champion(config, tiny_dataset)
+        assert newer is not None and newer.version == "2"
+        assert not any(handle.alive() for handle in up.processes.values())
+    finally:
+        serving.stop(home)
