@@ -8,7 +8,7 @@ PY := .venv/bin/python
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
 
-.venv/.main.stamp: infra/requirements/main.txt pyproject.toml infra/setup.sh
+.venv/.main.stamp: infra/requirements/main.txt infra/requirements/main-overrides.txt pyproject.toml infra/setup.sh
 	infra/setup.sh main
 .venv/.dev.stamp: infra/requirements/dev.txt .venv/.main.stamp
 	infra/setup.sh dev

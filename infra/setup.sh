@@ -22,6 +22,7 @@ if [ "$name" = serve ]; then
     options+=(--override infra/requirements/serve-overrides.txt)
   fi
 fi
+if [ "$venv" = .venv ]; then options+=(--override infra/requirements/main-overrides.txt); fi
 [ -x "$venv/bin/python" ] || "$uv" venv --quiet --python 3.11 "$venv"
 echo "opsin: installing $lock into $venv" >&2
 "$uv" pip install "${options[@]}" -r "$lock"

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import imagehash
@@ -34,7 +34,14 @@ class Draft:
     """Held-out group in the test split, empty elsewhere."""
     turns: tuple[Turn, ...]
     payload: dict[str, Any]
-    """What the reader's `render` needs, and nothing else."""
+    """What the reader's `load` or `render` needs, and nothing else: a small picture itself, or where a
+    large one lies. Empty for a sample without an image."""
+    label: str = ""
+    """The source's own label for what the sample is about, where it has one."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """What the source knows about the picture: what answers may be derived from."""
+    licence: str = ""
+    """The sample's own licence where the source says one per sample; empty: the source's."""
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,12 @@ training split by image, so that no image is on both sides.
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
@@ -47,10 +44,11 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
     return drafts
 
 
-def render(payload: dict[str, Any], size: int) -> Image.Image:
-    """Decode; scale only where the wanted side differs from the source's 64 pixels."""
-    image = Image.open(io.BytesIO(payload["image"])).convert("RGB")
-    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC)
+def load(payload: dict[str, Any]) -> bytes:
+    """The PNG as the package holds it."""
+    content = payload["image"]
+    assert isinstance(content, bytes)
+    return content
 
 
 def _sentence(question: str) -> str:
