@@ -25,6 +25,8 @@ from components.vlm import build_model, build_processor, save, train_tokenizer
 settings.register_profile("opsin", deadline=None)
 settings.load_profile("opsin")
 
+pytest_plugins = ("s3",)
+
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "yellow": (230, 210, 40)}
 GROUPS = {
     "vqa": "official_test",
