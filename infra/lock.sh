@@ -16,3 +16,4 @@ compile main --override main-overrides.txt
 compile dev --override main-overrides.txt
 compile quantize
 compile serve --override serve-overrides.txt
+compile peers

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Make one environment from its lock file: `infra/setup.sh main|dev|quantize|serve`.
+# Make one environment from its lock file: `infra/setup.sh main|dev|quantize|serve|peers`.
 # `make setup` calls it only where the lock file is newer than the environment.
 # On a host with an NVIDIA GPU the same lock files install the CUDA builds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-name="${1:?usage: infra/setup.sh main|dev|quantize|serve}"
+name="${1:?usage: infra/setup.sh main|dev|quantize|serve|peers}"
 case "$name" in main | dev) venv=.venv ;; *) venv=".venv-$name" ;; esac
 lock="infra/requirements/$name.txt"
 uv=infra/uv.sh
