@@ -112,8 +112,8 @@ class AnswerCache:
                 self._reserved.pop(record["settle"], None)
                 self._settled += float(record["cost"])
             else:
-                usage = ChatUsage(**record.pop("usage"))
-                self.entries[record.pop("key")] = Entry(**record, usage=usage)
+                key, usage = record.pop("key"), ChatUsage(**record.pop("usage"))
+                self.entries[key] = Entry(**record, usage=usage)
         except (ValueError, KeyError, TypeError) as error:
             raise OpsinError(
                 f"a line of the answer cache is damaged: {line[:80]!r}",
