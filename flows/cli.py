@@ -2,6 +2,7 @@
 
 opsin run configs/cpu.toml            the whole lifecycle
 opsin run configs/cpu.toml --dry-run  what would run, and why
+opsin data show                       what curation kept and rejected, and why
 opsin lineage latest                  from the release back to every source
 opsin status                          what is up, and the last runs
 """
@@ -21,6 +22,7 @@ from components.config import LifecycleConfig, load
 from components.environments import QUIET
 from components.errors import OpsinError
 from components.progress import console
+from flows import data_cli
 from flows.server import start_prefect_server
 
 app = typer.Typer(
@@ -30,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From raw image-text sources to a canaried vision-language endpoint.",
 )
+app.add_typer(data_cli.app, name="data")
 Config = Annotated[Path, typer.Argument(help="A TOML file, for example configs/cpu.toml.")]
 Set = Annotated[
     list[str] | None,
@@ -45,7 +48,7 @@ def run(
     config: Config,
     overrides: Set = None,
     to: Annotated[str | None, typer.Option(help="Last stage to run: curate, ablate, pretrain, …")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run, and why.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run, and why (fetches sources).")] = False,
 ) -> None:
     """Run the lifecycle. What is already done is not done again; a crashed run continues."""
     resolved = load(config, overrides or ())
@@ -54,13 +57,13 @@ def run(
 
     if to is not None and to not in STAGES:
         raise OpsinError(f"no stage '{to}'", where="--to", fix=f"one of: {', '.join(STAGES)}")
-    if dry_run:
-        console.print(_plan(resolved, to))
-        return
     from components.curate import preflight
 
-    # A source whose client is missing is left out here, so that it is part of the data's identity.
+    # What a source holds, and which ones this machine can have, is part of the data's identity.
     available = resolved.model_copy(update={"curate": preflight(resolved.curate)})
+    if dry_run:
+        console.print(_plan(available, to))
+        return
     server = start_prefect_server(resolved.execution.home)
     from flows.lifecycle import lifecycle
 

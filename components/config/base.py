@@ -27,6 +27,11 @@ class Execution(Frozen):
     workers: int = Field(2, ge=1)
     """Processes for data work."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    engine: Literal["local", "ray"] = "local"
+    """What data work runs on: processes of this machine, or a Ray cluster."""
+    ray_address: str = ""
+    """Address of a running Ray cluster (`auto`, `ray://HOST:PORT`); empty: one is started on this machine
+    with `workers` processors."""
 
     download_cache: str = ""
     """Folder of fetched source packages, shared between workspaces; empty: in `.opsin/`."""

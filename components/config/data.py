@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.config.base import Frozen, StageConfig, execution_field
+from components.config.images import ImageLimits
 
 
 class TextFilter(Frozen):
@@ -25,16 +26,23 @@ class TextFilter(Frozen):
 class SourceConfig(Frozen):
     """One raw source: where it is, how it is read, and what it becomes."""
 
-    locator: str = Field(pattern=r"^(pypi|npm|deb):.+==.+$")
-    """`pypi:NAME==VERSION`, `npm:NAME==VERSION` or `deb:NAME==VERSION`; exact versions only."""
-    reader: Literal["clipart", "digits", "easy_vqa", "emoji", "tables"]
+    locator: str = Field(pattern=r"^((pypi|npm|deb):.+==.+|(hub|folder|webdataset|urls):.+)$")
+    """`pypi:NAME==VERSION`, `npm:NAME==VERSION`, `deb:NAME==VERSION` (exact versions only),
+    `hub:ORG/NAME@REVISION`, `folder:PATH`, `webdataset:PATTERN`, or `urls:TABLE`."""
+    reader: str = Field("", pattern=r"^[a-z_]*$")
+    """How it is read; empty for `hub`, `folder`, `webdataset` and `urls`, which have a reader of their own."""
     category: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Mixture component that its samples belong to."""
     limit: int = Field(0, ge=0)
     """Samples to take at most (a seeded choice per split); 0 takes all."""
+    licence: str = ""
+    """Licence of its samples where the source itself declares none (SPDX where there is one)."""
+    digest: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of the content of a source that has no version (`folder`, `webdataset`, `urls`, a local
+    `hub` directory). Empty: taken as it is found; given: another content is refused."""
     text: TextFilter = TextFilter()
-    options: dict[str, str | int | float | bool | list[str]] = Field(default_factory=dict)
-    """What the reader wants besides, for example `vendor` or `held_out` of emoji."""
+    options: dict[str, str | int | float | bool | list[str] | dict[str, str]] = Field(default_factory=dict)
+    """What the reader wants besides, for example `groups` or `held_out` of emoji."""
 
 
 class CurateConfig(StageConfig):
@@ -43,13 +51,41 @@ class CurateConfig(StageConfig):
     name: str = Field("dataset", pattern=r"^[a-z][a-z0-9-]*$")
     """Name of the dataset; DVC tracks it as `data/<name>`."""
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    images: ImageLimits = ImageLimits()
+    """What pictures of every source must be."""
     image_size: int = Field(64, ge=16, le=4096)
-    """Side in pixels that sources are rendered at."""
+    """Side in pixels that sources are drawn at, and that pictures are brought to when preprocessed."""
+    delivery: Literal["raw", "preprocessed", "embeddings"] = "preprocessed"
+    """What the shards hold: pictures as the source has them (drawn ones as PNG), pictures brought to
+    `image_size`, or features of a frozen vision tower (`tower`) of the preprocessed pictures."""
+    fit: Literal["pad", "inside", "crop"] = "pad"
+    """How a preprocessed picture comes to `image_size`: padded with white to a square, its longer side
+    brought to it, or cropped to a square."""
+    image_format: Literal["png", "jpeg", "webp"] = "png"
+    """Of preprocessed and drawn pictures."""
+    image_quality: int = Field(90, ge=1, le=100)
+    """Of JPEG and WebP."""
+    tower: str = ""
+    """Vision tower of the `embeddings` delivery: a directory, or a name on the hub."""
     samples_per_shard: int = Field(1000, ge=1)
+    """Roughly: the number of shards is the power of two that keeps them at most this large on average."""
     phash_distance: int = Field(0, ge=0, le=16)
     """Hamming distance of 64-bit perceptual hashes up to which two images count as near duplicates."""
     min_samples_per_category: int = Field(50, ge=1)
     """The data gate fails when a category keeps fewer training samples."""
     max_rejected_share: float = Field(0.5, ge=0, le=1)
     """The data gate fails when a larger share of all samples was rejected."""
+    max_category_share: float = Field(1.0, gt=0, le=1)
+    """The data gate fails when one category is a larger share of the training samples."""
+    max_drift: float = Field(1.0, ge=0, le=1)
+    """The data gate fails when a property moved further from the version that the workspace holds (total
+    variation or Kolmogorov–Smirnov distance); 1: drift is reported and never blocks."""
+    allowed_licences: tuple[str, ...] = ()
+    """Licences (as declared) that samples may have; empty allows every declared one."""
     remote: str = execution_field("", description="DVC remote URL; empty: a local directory in .opsin/")
+
+    @model_validator(mode="after")
+    def _tower_for_embeddings(self) -> CurateConfig:
+        if (self.delivery == "embeddings") != bool(self.tower):
+            raise ValueError("`tower` is needed for delivery = 'embeddings', and for nothing else")
+        return self

@@ -1,9 +1,1 @@
-"""Curation: raw sources → gated, deduplicated, versioned WebDataset shards.
-
-python -m components.curate configs/cpu.toml
-"""
-
-from components.curate.fetch import preflight
-from components.curate.stage import curate
-
-__all__ = ["curate", "preflight"]
+"""Curation: raw sources → gated, deduplicated, versioned WebDataset shards."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from components.curate.filters import Rejected
-from components.curate.samples import Candidate
+from components.curate.funnel import Rejected
+from components.curate.samples import Candidate, Picture
 
 PER_ROW = 8
 SIDE = 112
@@ -37,9 +37,8 @@ def draw_contact_sheet(kept: Sequence[Candidate], rejected: Sequence[Rejected], 
         pen.text((8, row * height + 3), title, fill="black", font=ImageFont.load_default(size=14))
         for column, candidate in enumerate(members):
             corner = (8 + column * (SIDE + 8), row * height + LABEL)
-            if candidate.png:
-                image = Image.open(io.BytesIO(candidate.png)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-                sheet.paste(image, corner)
+            if candidate.picture:
+                sheet.paste(_thumbnail(candidate.picture), corner)
             pen.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + SIDE, corner[1] + SIDE), outline="gray")
             pen.text(
                 (corner[0], corner[1] + SIDE + 3),
@@ -49,6 +48,15 @@ def draw_contact_sheet(kept: Sequence[Candidate], rejected: Sequence[Rejected], 
                 spacing=1,
             )
     sheet.save(path)
+
+
+def _thumbnail(picture: Picture) -> Image.Image:
+    """The picture in the frame, whole; small ones are enlarged without smoothing, to be judged as they are."""
+    with Image.open(io.BytesIO(picture.place.read())) as opened:
+        image = opened.convert("RGB")
+    scale = SIDE / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)
 
 
 def _spread(members: Sequence[Candidate]) -> list[Candidate]:

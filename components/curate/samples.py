@@ -1,16 +1,13 @@
-"""What flows through curation: a draft (planned), a candidate (rendered), and how text and pixels hash."""
+"""What flows through curation: a draft (planned), a candidate (its measures and where its picture lies)."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
-
-import imagehash
-from PIL import Image
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 
@@ -35,7 +32,8 @@ class Draft:
     turns: tuple[Turn, ...]
     payload: dict[str, Any]
     """What the reader's `load` or `render` needs, and nothing else: a small picture itself, or where a
-    large one lies. Empty for a sample without an image."""
+    large one lies. Empty for a sample without an image. A reader that could not read a sample gives
+    `{"failed": reason code, "evidence": text}`: the sample goes to quarantine."""
     label: str = ""
     """The source's own label for what the sample is about, where it has one."""
     facts: dict[str, str] = field(default_factory=dict)
@@ -45,8 +43,57 @@ class Draft:
 
 
 @dataclass(frozen=True)
+class Header:
+    """What the encoded picture is, told without decoding it; of a drawn one, what was drawn."""
+
+    format: str
+    width: int
+    height: int
+    """Pixels, after the orientation that EXIF asks for."""
+    num_bytes: int
+    sha256: str
+    """Over the encoded bytes."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bytes of a delivered picture: a range of a file in the run's scratch directory."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the one decode of a picture gave."""
+
+    place: Place
+    """Where the bytes lie that are delivered."""
+    format: str
+    """Of the delivered bytes; also their suffix in the shard."""
+    width: int
+    height: int
+    """Of the delivered picture, in pixels."""
+    pixels_sha256: str
+    """Over the decoded pixels, so that a re-encoded copy is still the same image."""
+    gray: bytes
+    """Luminance of the picture averaged to 32×32: what perceptual hashes are made of."""
+    blur: float
+    """Variance of the Laplacian; small is blurred."""
+    thumb: Place | None = None
+    """Raw RGB pixels for the models that judge pictures, where a source asks for one."""
+    thumb_size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """A rendered sample on its way through the funnel."""
+    """A sample on its way through the funnel: its text and measures, never its pixels."""
 
     key: str
     category: str
@@ -57,22 +104,29 @@ class Candidate:
     licence: str
     original_id: str
     turns: tuple[Turn, ...]
-    png: bytes
-    """Empty where the sample was rejected before it was drawn."""
-    width: int
-    height: int
-    image_sha256: str
-    """Over the decoded RGB pixels, so that a re-encoded copy is still the same image."""
-    phash: str
-    """64-bit perceptual hash, 16 hex digits."""
-    problem: str
-    """Reason code of the integrity filter; empty when the image is sound."""
-    detail: str = ""
-    """What the decoder said about the problem."""
+    label: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+    has_image: bool = True
+    header: Header | None = None
+    picture: Picture | None = None
+    phash: str = ""
+    """64-bit perceptual hash, 16 hex digits; empty without an image."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """What models said: `nsfw`, `alignment`."""
+    annotated: int = 0
+    """Turns that an annotator added."""
 
     @property
     def text_sha256(self) -> str:
         return hash_text(self.turns)
+
+    @property
+    def image_sha256(self) -> str:
+        """Over the decoded pixels; empty without an image, or before it was decoded."""
+        return self.picture.pixels_sha256 if self.picture else ""
+
+    def scored(self, name: str, value: float) -> Candidate:
+        return replace(self, scores=self.scores | {name: value})
 
 
 @dataclass(frozen=True)
@@ -105,23 +159,3 @@ def share(seed: int, *parts: str) -> float:
     """A fixed pseudo-random number in [0, 1) for a name: the same on every machine and in every order."""
     text = "\0".join((str(seed), *parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-
-
-def encode_png(image: Image.Image) -> bytes:
-    """PNG bytes; the same pixels always give the same bytes.
-
-    Level 3: on these images as small as level 9, in an eighth of the time.
-    """
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
-
-
-def hash_pixels(image: Image.Image) -> str:
-    """SHA-256 over size and RGB pixels."""
-    return hashlib.sha256(f"{image.size}".encode() + image.convert("RGB").tobytes()).hexdigest()
-
-
-def hash_perceptual(image: Image.Image) -> str:
-    """64-bit DCT hash (Zauner 2010) as 16 hex digits."""
-    return str(imagehash.phash(image))

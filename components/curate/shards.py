@@ -1,89 +1,141 @@
 """Deterministic WebDataset shards and the manifest: the same samples always give the same bytes.
 
-    shards/{split}-{index:05d}.tar    <key>.png, <key>.json per sample, USTAR, no times, no owners
-    manifest.parquet                  one row per sample
+    shards/{split}-{kind}-{number:05d}.tar    <key>.<kind> and <key>.json per sample (text: JSON alone)
+    shards/{split}-{kind}-{number:05d}.idx    where each member lies, as NVIDIA DALI's wds2idx writes it
+    manifest.parquet                          one row per sample
 
-A shard is written beside its place and renamed when whole, so a shard that exists is finished.
+`kind` is the suffix of the members beside the JSON (png, jpg, webp, npy), `text` where there is none: all
+samples of a shard have the same members, as readers of WebDataset expect. A sample belongs to the shard
+that the hash of its key names, so a changed sample touches one shard. A shard is written beside its place
+and renamed when whole, so a shard that exists is finished.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import tarfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.curate.filters import Rejected
-from components.curate.samples import Candidate, share
-from components.gates.data import COLUMNS, SPLITS
+from components.curate.engines import Engine
+from components.curate.samples import Candidate, Place, share
+from components.curate.tarwriter import Entry, write_index, write_tar
+from components.gates.manifest import COLUMNS, SPLITS
 from components.progress import Bar
 
-_COUNTS = ("index", "width", "height", "num_turns", "num_chars", "bytes")
-SCHEMA = pa.schema([(name, pa.int64() if name in _COUNTS else pa.string()) for name in COLUMNS])
+TEXT = "text"
+"""Kind of a sample that is its JSON alone."""
+ARROW = {"string": pa.string(), "int": pa.int64(), "float": pa.float64()}
+SCHEMA = pa.schema([(name, ARROW[kind]) for name, kind in COLUMNS.items()])
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A kept sample with the bytes that are delivered."""
+
+    candidate: Candidate
+    place: Place | None
+    """Of the picture or its features; None where the sample is text alone."""
+    kind: str
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard to write."""
+
+    path: Path
+    members: tuple[tuple[str, str, Place | None, bytes], ...]
+    """Key, kind, place of the picture, JSON."""
 
 
 def write_dataset(
-    candidates: Sequence[Candidate], output: Path, scratch: Path, *, samples_per_shard: int, seed: int
+    engine: Engine, samples: Sequence[Delivered], output: Path, *, samples_per_shard: int, seed: int
 ) -> Path:
     """Write all shards and the manifest into `output`; shards already there are kept.
-
-    Samples are shuffled by a hash of their key, so that every shard is a fair draw of its split.
 
     Returns:
         Path of the manifest.
     """
-    shards = _assign(candidates, samples_per_shard, seed)
+    shards = assign(samples, samples_per_shard, seed)
     (output / "shards").mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    with Bar("write shards", total=len(shards), unit="samples") as bar:
-        for name, members in shards.items():
-            path = output / name
-            if not path.exists():
-                temporary = scratch / "shard.tar"
-                write_shard(members, temporary)
-                os.replace(temporary, path)
-            rows += [_row(candidate, name, index) for index, candidate in enumerate(members)]
-            bar.advance(units=len(members))
+    jobs = [
+        ShardJob(
+            output / "shards" / f"{name}.tar",
+            tuple(
+                (each.candidate.key, each.kind, each.place, encode_json(each.candidate)) for each in members
+            ),
+        )
+        for name, members in shards.items()
+    ]
+    hashes: dict[str, str] = {}
+    with Bar("write shards", total=len(jobs), unit="samples") as bar:
+        for written in engine.map(write_shard, jobs):
+            hashes |= written
+            bar.advance(units=len(written))
+    rows = [
+        manifest_row(each, f"{name}.tar", index, hashes[each.candidate.key])
+        for name, members in shards.items()
+        for index, each in enumerate(members)
+    ]
     manifest = output / "manifest.parquet"
-    write_table(rows, SCHEMA, manifest, scratch)
+    write_table(rows, SCHEMA, manifest)
     return manifest
 
 
-def _assign(candidates: Sequence[Candidate], size: int, seed: int) -> dict[str, list[Candidate]]:
-    """Shard path inside the dataset → its samples, in order."""
-    shards: dict[str, list[Candidate]] = {}
-    for split in SPLITS:
-        members = sorted(
-            (candidate for candidate in candidates if candidate.split == split),
-            key=lambda candidate: (share(seed, "order", candidate.key), candidate.key),
+def assign(samples: Sequence[Delivered], size: int, seed: int) -> dict[str, list[Delivered]]:
+    """Shard name → its samples, in order.
+
+    The number of shards is a power of two: when it doubles, each shard falls into two.
+    """
+    groups: dict[tuple[str, str], list[tuple[float, str, Delivered]]] = {}
+    for each in samples:
+        key = each.candidate.key
+        groups.setdefault((each.candidate.split, each.kind), []).append(
+            (share(seed, "shard", key), key, each)
         )
-        for start in range(0, len(members), size):
-            shards[f"shards/{split}-{start // size:05d}.tar"] = members[start : start + size]
+    shards: dict[str, list[Delivered]] = {}
+    for split, kind in sorted(groups, key=lambda group: (SPLITS.index(group[0]), group[1])):
+        members = sorted(groups[split, kind], key=lambda member: member[:2])
+        number = 1
+        while number * size < len(members):
+            number *= 2
+        for place, _, each in members:
+            shards.setdefault(f"{split}-{kind}-{int(place * number):05d}", []).append(each)
     return shards
 
 
-def write_shard(candidates: Sequence[Candidate], path: Path) -> None:
-    """One tar file; USTAR headers with integer zero times carry nothing of the machine that wrote it."""
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for candidate in candidates:
-            if candidate.png:
-                _add(tar, f"{candidate.key}.png", candidate.png)
-            _add(tar, f"{candidate.key}.json", encode_json(candidate))
+def write_shard(job: ShardJob) -> dict[str, str]:
+    """Write one shard and its index, or find it written; key → SHA-256 of the delivered picture."""
+    hashes: dict[str, str] = {}
+    members: list[tuple[str, bytes]] = []
+    for key, kind, place, text in job.members:
+        content = place.read() if place else b""
+        hashes[key] = hashlib.sha256(content).hexdigest() if place else ""
+        if place:
+            members.append((f"{key}.{kind}", content))
+        members.append((f"{key}.json", text))
+    if not job.path.exists():
+        write_indexed_tar(job.path, members)
+    return hashes
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mtime, info.mode = len(content), 0, 0o644
-    tar.addfile(info, io.BytesIO(content))
+def write_indexed_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> None:
+    """A tar with its index beside it; the tar is renamed into place last."""
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    entries = write_tar(temporary, members)
+    samples: dict[str, list[Entry]] = {}
+    for entry in entries:
+        samples.setdefault(entry.name.partition(".")[0], []).append(entry)
+    index = path.with_suffix(f".{os.getpid()}.idx.part")
+    write_index(index, list(samples.values()))
+    os.replace(index, path.with_suffix(".idx"))
+    os.replace(temporary, path)
 
 
 def encode_json(candidate: Candidate) -> bytes:
@@ -96,70 +148,73 @@ def encode_json(candidate: Candidate) -> bytes:
         "source": candidate.source,
         "turns": [asdict(turn) for turn in candidate.turns],
     }
-    return json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
+    return json.dumps(content, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
 
 
-def _row(candidate: Candidate, shard: str, index: int) -> dict[str, Any]:
-    """A manifest row; the file name of the shard is relative to `shards/`."""
+def manifest_row(sample: Delivered, shard: str, index: int, sha256: str) -> dict[str, Any]:
+    """A manifest row: provenance, licence, and everything that was measured."""
+    each = sample.candidate
+    picture, header = each.picture, each.header
     return {
-        "key": candidate.key,
-        "shard": shard.removeprefix("shards/"),
+        "key": each.key,
+        "shard": shard,
         "index": index,
-        "split": candidate.split,
-        "group": candidate.group,
-        "category": candidate.category,
-        "source": candidate.source,
-        "source_version": candidate.source_version,
-        "licence": candidate.licence,
-        "original_id": candidate.original_id,
-        "width": candidate.width,
-        "height": candidate.height,
-        "image_sha256": candidate.image_sha256,
-        "phash": candidate.phash,
-        "text_sha256": candidate.text_sha256,
-        "num_turns": len(candidate.turns),
-        "num_chars": sum(len(turn.question) + len(turn.answer) for turn in candidate.turns),
-        "bytes": len(candidate.png) + len(encode_json(candidate)),
+        "split": each.split,
+        "group": each.group,
+        "category": each.category,
+        "label": each.label,
+        "source": each.source,
+        "source_version": each.source_version,
+        "licence": each.licence,
+        "original_id": each.original_id,
+        "kind": sample.kind,
+        "width": picture.width if picture else 0,
+        "height": picture.height if picture else 0,
+        "source_format": header.format if header else "",
+        "source_width": header.width if header else 0,
+        "source_height": header.height if header else 0,
+        "source_bytes": header.num_bytes if header else 0,
+        "source_sha256": header.sha256 if header else "",
+        "image_sha256": each.image_sha256,
+        "phash": each.phash,
+        "blur": picture.blur if picture else None,
+        "nsfw": each.scores.get("nsfw"),
+        "alignment": each.scores.get("alignment"),
+        "text_sha256": each.text_sha256,
+        "num_turns": len(each.turns),
+        "num_annotated": each.annotated,
+        "num_chars": sum(len(turn.question) + len(turn.answer) for turn in each.turns),
+        "num_words": sum(len(turn.question.split()) + len(turn.answer.split()) for turn in each.turns),
+        "sha256": sha256,
+        "bytes": (sample.place.size if sample.place else 0) + len(encode_json(each)),
     }
 
 
-def write_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, path: Path, scratch: Path) -> None:
+def write_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, path: Path) -> None:
     """A parquet file, whole or not at all."""
-    temporary = scratch / path.name
+    temporary = path.with_suffix(f".{os.getpid()}.part")
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
     os.replace(temporary, path)
 
 
-def write_quarantine(rejected: Sequence[Rejected], logs: Path, scratch: Path) -> None:
-    """Rejected samples, whole: `quarantine/<reason>.tar` and `quarantine.parquet` with reason codes."""
-    directory = logs / "quarantine"
-    directory.mkdir(parents=True, exist_ok=True)
-    by_reason: dict[str, list[Candidate]] = {}
-    for each in rejected:
-        by_reason.setdefault(each.reason.code, []).append(each.candidate)
-    rows = []
-    for code, members in sorted(by_reason.items()):
-        write_shard(members, directory / f"{code}.tar")
-    places: Counter[str] = Counter()
-    for each in rejected:
-        code = each.reason.code
-        row = _row(each.candidate, f"{code}.tar", places[code])
-        places[code] += 1
-        rows.append(row | {"reason": code, "other": each.reason.other, "evidence": each.reason.evidence})
-    schema = SCHEMA
-    for name in ("reason", "other", "evidence"):
-        schema = schema.append(pa.field(name, pa.string()))
-    write_table(rows, schema, logs / "quarantine.parquet", scratch)
-
-
-def read_stored(output: Path) -> dict[str, str]:
-    """Key → SHA-256 of the PNG and JSON bytes as they lie in the shards; what the gate compares."""
+def read_stored(engine: Engine, output: Path) -> dict[str, str]:
+    """Key → SHA-256 of the delivered bytes as they lie in the shards; what the gate compares."""
     stored: dict[str, str] = {}
-    for path in sorted((output / "shards").glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for member in tar:
-                key, _, kind = member.name.rpartition(".")
-                content = tar.extractfile(member)
-                if kind == "png" and content is not None:
-                    stored[key] = hashlib.sha256(content.read()).hexdigest()
+    for hashes in engine.map(hash_shard, sorted((output / "shards").glob("*.tar"))):
+        stored |= hashes
+    return stored
+
+
+def hash_shard(path: Path) -> dict[str, str]:
+    """Key → SHA-256 of the member beside the JSON (empty for text), read by the shard's index."""
+    stored: dict[str, str] = {}
+    with path.open("rb") as file:
+        for line in path.with_suffix(".idx").read_text().splitlines()[1:]:
+            fields = line.split(" ")
+            key = fields[3].partition(".")[0]
+            stored.setdefault(key, "")
+            for kind, offset, size, _ in zip(*(fields[place::4] for place in range(4)), strict=True):
+                if kind != "json":
+                    file.seek(int(offset))
+                    stored[key] = hashlib.sha256(file.read(int(size))).hexdigest()
     return stored

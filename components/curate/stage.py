@@ -1,4 +1,4 @@
-"""The curation stage: plan → screen texts → render → filter → shards + manifest → gates.
+"""The curation stage: plan → funnel → shards + manifest → gates.
 
     dataset = curate(config=preflight(config.curate))
 
@@ -7,9 +7,7 @@ Interrupted, it continues from the last finished chunk and shard; the bytes come
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
 from collections import Counter
 from dataclasses import asdict
 
@@ -18,10 +16,13 @@ import pandas as pd
 from components.artifacts import Dataset, write_atomic
 from components.config import CurateConfig
 from components.curate.contact import draw_contact_sheet
-from components.curate.filters import Funnel, Rejected, run_funnel
-from components.curate.render import Plan, Task, plan_sources, render_all, undrawn
-from components.curate.shards import read_stored, write_dataset, write_quarantine
-from components.curate.text import find_text_problems
+from components.curate.delivery import deliver
+from components.curate.engines import Engine, open_engine
+from components.curate.funnel import Funnel
+from components.curate.plan import plan_sources
+from components.curate.quarantine import write_quarantine
+from components.curate.shards import read_stored, write_dataset
+from components.curate.sift import sift
 from components.gates.data import Requirements, check_dataset
 from components.stage import Fields, Run, stage
 from components.storage import dataset_version
@@ -41,50 +42,53 @@ def curate(run: Run, *, config: CurateConfig) -> Fields:
     """
     plan = plan_sources(config)
     run.sources[:] = plan.sources
-    begin = time.monotonic()
-    tasks, screened = _screen(plan, config)
-    screening_s = time.monotonic() - begin
-    rendered = render_all(tasks, run.scratch / "rendered", workers=config.execution.workers)
-    funnel = run_funnel(
-        rendered.candidates,
-        phash_distance=config.phash_distance,
-        seconds=rendered.seconds,
-        screened=screened,
-        screening_s=screening_s,
-    )
-    write_quarantine(funnel.rejected, run.logs, run.scratch)
-    draw_contact_sheet(funnel.kept, funnel.rejected, run.logs / "contact.png")
-    _report(run, funnel)
-    manifest = write_dataset(
-        funnel.kept, run.output, run.scratch, samples_per_shard=config.samples_per_shard, seed=config.seed
-    )
-    results = check_dataset(
-        pd.read_parquet(manifest),
-        stored_sha256=read_stored(run.output),
-        expected_sha256={each.key: hashlib.sha256(each.png).hexdigest() for each in funnel.kept},
-        num_rejected=len(funnel.rejected),
-        requirements=Requirements(
-            categories=tuple(sorted({source.category for source in config.sources})),
-            image_size=config.image_size,
-            phash_distance=config.phash_distance,
-            min_samples_per_category=config.min_samples_per_category,
-            max_rejected_share=config.max_rejected_share,
-        ),
-    )
-    for result in sorted(results, key=lambda result: not result.passed):  # keep all that passed, then stop
-        run.gate(result)
+    tasks = {each.task.key: each.task for each in plan.samples}
+    with open_engine(config.execution) as engine:
+        funnel = sift(engine, plan, config, run.scratch)
+        write_quarantine(engine, funnel.rejected, tasks, run.logs)
+        draw_contact_sheet(funnel.kept, funnel.rejected, run.logs / "contact.png")
+        _report(run, funnel)
+        write_dataset(
+            engine,
+            deliver(engine, funnel.kept, config, run.scratch),
+            run.output,
+            samples_per_shard=config.samples_per_shard,
+            seed=config.seed,
+        )
+        _check(run, config, engine, len(funnel.rejected))
     version = dataset_version(run.output)
     run.dataset_versions[config.name] = version
     return {"name": config.name, "version": version, "num_samples": len(funnel.kept)}
 
 
-def _screen(plan: Plan, config: CurateConfig) -> tuple[list[Task], list[Rejected]]:
-    """The tasks worth drawing, and those whose text alone rejects them."""
-    filters = {source.locator: source.text for source in config.sources}
-    samples = [(str(task.fetched.locator), task.draft.turns) for task in plan.tasks]
-    problems = find_text_problems(samples, filters)
-    kept = [task for place, task in enumerate(plan.tasks) if place not in problems]
-    return kept, [Rejected(undrawn(plan.tasks[place]), reason) for place, reason in sorted(problems.items())]
+def _check(run: Run, config: CurateConfig, engine: Engine, num_rejected: int) -> None:
+    """Every gate; those that passed are kept before the first that blocks stops the stage."""
+    results = check_dataset(
+        pd.read_parquet(run.output / "manifest.parquet"),
+        stored_sha256=read_stored(engine, run.output),
+        num_rejected=num_rejected,
+        requirements=Requirements(
+            categories=tuple(sorted({source.category for source in config.sources})),
+            image_size=0 if config.delivery == "raw" else config.image_size,
+            square=config.fit != "inside",
+            phash_distance=config.phash_distance,
+            min_samples_per_category=config.min_samples_per_category,
+            max_rejected_share=config.max_rejected_share,
+            allowed_licences=config.allowed_licences,
+            max_category_share=config.max_category_share,
+            max_drift=config.max_drift,
+        ),
+        previous=_previous(config),
+        docs=run.logs / "data_docs",
+    )
+    for result in sorted(results, key=lambda result: not result.passed):
+        run.gate(result)
+
+
+def _previous(config: CurateConfig) -> pd.DataFrame | None:
+    """Manifest of the version that the workspace holds, which a new one is compared with."""
+    path = config.execution.workspace / "data" / config.name / "manifest.parquet"
+    return pd.read_parquet(path) if path.is_file() else None
 
 
 def _report(run: Run, funnel: Funnel) -> None:

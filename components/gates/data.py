@@ -1,4 +1,4 @@
-"""The data gates: a Great Expectations suite, as code, over the manifest and what lies in the shards.
+"""The data gates: Great Expectations suites, as code, over the manifest and what lies in the shards.
 
 Each gate is one group of expectations; its evidence counts the unexpected rows per expectation and
 names a few of them. The gates recompute what the curation funnel promised: they do not trust it.
@@ -6,24 +6,19 @@ names a few of them. The gates recompute what the curation funnel promised: they
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from components.gates.drift import measure_drift
+from components.gates.expectations import Suite, expectations, judge
+from components.gates.manifest import COLUMNS, NULLABLE, SPLITS
 from components.gates.result import GateResult
 
-COLUMNS = (
-    "key", "shard", "index", "split", "group", "category", "source", "source_version", "licence",
-    "original_id", "width", "height", "image_sha256", "phash", "text_sha256", "num_turns", "num_chars",
-    "bytes",
-)  # fmt: skip
-"""Columns of manifest.parquet, in their order."""
-SPLITS = ("train", "validation", "test")
 MAX_CHARS = 20_000
 
 
@@ -32,72 +27,67 @@ class Requirements:
     """What a dataset must satisfy before anything trains on it."""
 
     categories: tuple[str, ...]
-    image_size: int
     phash_distance: int
     min_samples_per_category: int
     max_rejected_share: float
-
-
-@dataclass(frozen=True)
-class _Gate:
-    """Expectations over one table, and what to do when they do not hold."""
-
-    name: str
-    table: pd.DataFrame
-    expectations: tuple[Any, ...]
-    required: str
-    fix: str
+    image_size: int = 0
+    """Side in pixels that pictures were brought to; 0: they are as the source has them."""
+    square: bool = True
+    """Whether both sides were brought to `image_size`, or only the longer one."""
+    allowed_licences: tuple[str, ...] = ()
+    """Empty: every declared licence."""
+    max_category_share: float = 1.0
+    """Of the training samples."""
+    max_drift: float = 1.0
+    """Largest distance of any property from the version before; 1: drift is reported and never blocks."""
 
 
 def check_dataset(
     manifest: pd.DataFrame,
     *,
     stored_sha256: Mapping[str, str],
-    expected_sha256: Mapping[str, str],
     num_rejected: int,
     requirements: Requirements,
+    previous: pd.DataFrame | None = None,
+    docs: Path | None = None,
 ) -> list[GateResult]:
     """All data gates, in the order a person would ask; none raises.
 
     Args:
         manifest: One row per sample, the columns of `COLUMNS`.
-        stored_sha256: Key → SHA-256 of the image bytes read back from the shards.
-        expected_sha256: Key → SHA-256 of the image bytes that curation kept.
+        stored_sha256: Key → SHA-256 of the delivered bytes as read back from the shards.
         num_rejected: Samples in quarantine.
         requirements: Limits from the config.
+        previous: Manifest of the version before this one, where there is one.
+        docs: Directory for Great Expectations' Data Docs.
 
     Returns:
         One result per gate. With columns missing, only the schema gate is judged: the others need them.
     """
-    schema = _schema_gate(manifest)
-    first = _judge([schema])
-    if not first[0].passed:
-        return first
-    gates = [
-        _complete_gate(manifest),
-        _unique_gate(manifest),
-        _integrity_gate(manifest, stored_sha256, expected_sha256, requirements.image_size),
-        _split_gate(manifest),
-        _leak_gate(manifest, requirements.phash_distance),
-        _category_gate(manifest, requirements),
-        _rejected_gate(len(manifest), num_rejected, requirements.max_rejected_share),
+    schema = _schema(manifest)
+    if set(manifest.columns) != set(COLUMNS):
+        return judge([schema], docs)
+    suites = [
+        schema,
+        _complete(manifest),
+        _licences(manifest, requirements.allowed_licences),
+        _unique(manifest),
+        _integrity(manifest, stored_sha256),
+        _pictures(manifest, requirements),
+        _splits(manifest),
+        _decontaminated(manifest, requirements.phash_distance),
+        _categories(manifest, requirements),
+        _balance(manifest, requirements.max_category_share),
+        _rejected(len(manifest), num_rejected, requirements.max_rejected_share),
     ]
-    return first + _judge(gates)
+    if previous is not None:
+        suites.append(_drift(manifest, previous, requirements.max_drift))
+    return judge(suites, docs)
 
 
-@cache
-def _expectations() -> Any:
-    """The library's expectations, imported only where gates are judged: it takes six seconds and warns."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # its use of sre_constants
-        import great_expectations.expectations
-
-    return great_expectations.expectations
-
-
-def _schema_gate(manifest: pd.DataFrame) -> _Gate:
-    gxe = _expectations()
-    return _Gate(
+def _schema(manifest: pd.DataFrame) -> Suite:
+    gxe = expectations()
+    return Suite(
         "data/schema",
         manifest,
         (gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS), exact_match=True),),
@@ -106,14 +96,14 @@ def _schema_gate(manifest: pd.DataFrame) -> _Gate:
     )
 
 
-def _complete_gate(manifest: pd.DataFrame) -> _Gate:
-    gxe = _expectations()
-    named = ("key", "source", "source_version", "licence", "original_id", "category")
-    return _Gate(
+def _complete(manifest: pd.DataFrame) -> Suite:
+    gxe = expectations()
+    named = ("key", "source", "source_version", "licence", "original_id", "category", "kind")
+    return Suite(
         "data/complete",
         manifest,
         (
-            *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in COLUMNS),
+            *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in COLUMNS if name not in NULLABLE),
             *(gxe.ExpectColumnValueLengthsToBeBetween(column=name, min_value=1) for name in named),
         ),
         required="no missing value; every sample has a source, a version and a licence",
@@ -121,59 +111,92 @@ def _complete_gate(manifest: pd.DataFrame) -> _Gate:
     )
 
 
-def _unique_gate(manifest: pd.DataFrame) -> _Gate:
-    gxe = _expectations()
+def _licences(manifest: pd.DataFrame, allowed: tuple[str, ...]) -> Suite:
+    gxe = expectations()
+    rule = (
+        gxe.ExpectColumnValuesToBeInSet(column="licence", value_set=list(allowed))
+        if allowed
+        else gxe.ExpectColumnValuesToNotBeInSet(column="licence", value_set=["", "unknown"])
+    )
+    return Suite(
+        "data/licences",
+        manifest,
+        (rule,),
+        required=f"one of {', '.join(allowed)}" if allowed else "a declared licence for every sample",
+        fix="take the source out, say its licence in curate.sources, or extend curate.allowed_licences",
+    )
+
+
+def _unique(manifest: pd.DataFrame) -> Suite:
+    gxe = expectations()
     same = ["split", "image_sha256", "text_sha256"]
-    return _Gate(
+    return Suite(
         "data/unique",
         manifest,
         (
             gxe.ExpectColumnValuesToBeUnique(column="key"),
             gxe.ExpectCompoundColumnsToBeUnique(column_list=same),
             gxe.ExpectCompoundColumnsToBeUnique(column_list=["shard", "index"]),
+            gxe.ExpectCompoundColumnsToBeUnique(column_list=["source", "original_id", "category"]),
         ),
-        required="no key, place or (image, text) twice in a split",
+        required="no key, place, original or (image, text) twice in a split",
         fix="a source repeats itself past the duplicate filters: see the keys in the evidence",
     )
 
 
-def _integrity_gate(
-    manifest: pd.DataFrame, stored: Mapping[str, str], expected: Mapping[str, str], size: int
-) -> _Gate:
-    """Shapes and hashes, and that the bytes in the shards are the bytes that were kept."""
-    gxe = _expectations()
-    table = manifest.assign(
-        stored=manifest["key"].map(lambda key: stored.get(key, "missing")),
-        expected=manifest["key"].map(lambda key: expected.get(key, "unknown")),
-    )
-    return _Gate(
+def _integrity(manifest: pd.DataFrame, stored: Mapping[str, str]) -> Suite:
+    """That the bytes in the shards are the bytes that were kept, with text beside them."""
+    gxe = expectations()
+    table = manifest.assign(stored=manifest["key"].map(lambda key: stored.get(key, "missing")))
+    return Suite(
         "data/integrity",
         table,
         (
-            gxe.ExpectColumnPairValuesToBeEqual(column_A="stored", column_B="expected"),
-            *(
-                gxe.ExpectColumnValuesToBeBetween(column=name, min_value=size, max_value=size)
-                for name in ("width", "height")
-            ),
+            gxe.ExpectColumnPairValuesToBeEqual(column_A="stored", column_B="sha256"),
             gxe.ExpectColumnValuesToBeBetween(column="num_turns", min_value=1),
             gxe.ExpectColumnValuesToBeBetween(column="num_chars", min_value=2, max_value=MAX_CHARS),
             gxe.ExpectColumnValuesToBeBetween(column="bytes", min_value=1),
-            gxe.ExpectColumnValuesToMatchRegex(column="phash", regex="^[0-9a-f]{16}$"),
-            *(
-                gxe.ExpectColumnValuesToMatchRegex(column=name, regex="^[0-9a-f]{64}$")
-                for name in ("image_sha256", "text_sha256")
-            ),
+            gxe.ExpectColumnValuesToMatchRegex(column="text_sha256", regex="^[0-9a-f]{64}$"),
         ),
-        required=f"every image {size}×{size}, with text, stored as it was kept",
+        required="every sample with text, stored as it was kept",
         fix="a shard is corrupt or incomplete: remove the stage's directory and curate again",
     )
 
 
-def _split_gate(manifest: pd.DataFrame) -> _Gate:
-    gxe = _expectations()
+def _pictures(manifest: pd.DataFrame, requirements: Requirements) -> Suite:
+    gxe = expectations()
+    table = manifest[manifest["kind"] != "text"].reset_index(drop=True)
+    size = requirements.image_size
+    longer = table[["width", "height"]].max(axis="columns") if len(table) else pd.Series(dtype="int64")
+    table = table.assign(longer=longer)
+    sides = ("width", "height") if requirements.square else ("longer",)
+    wanted = [
+        gxe.ExpectColumnValuesToBeBetween(column=name, min_value=size, max_value=size) for name in sides
+    ]
+    least = [gxe.ExpectColumnValuesToBeBetween(column=name, min_value=1) for name in ("width", "height")]
+    return Suite(
+        "data/pictures",
+        table,
+        (
+            *(wanted if size else least),
+            gxe.ExpectColumnValuesToMatchRegex(column="phash", regex="^[0-9a-f]{16}$"),
+            *(
+                gxe.ExpectColumnValuesToMatchRegex(column=name, regex="^[0-9a-f]{64}$")
+                for name in ("image_sha256", "sha256")
+            ),
+        ),
+        required=f"every picture {size} pixels {'wide and high' if requirements.square else 'at its longer side'}"
+        if size
+        else "every picture with its size and hashes",
+        fix="a picture was not brought to curate.image_size: remove the stage's directory and curate again",
+    )
+
+
+def _splits(manifest: pd.DataFrame) -> Suite:
+    gxe = expectations()
     grouped = manifest["group"].fillna("").str.len() > 0
     table = manifest.assign(group_fits=grouped == (manifest["split"] == "test"))
-    return _Gate(
+    return Suite(
         "data/splits",
         table,
         (
@@ -185,9 +208,9 @@ def _split_gate(manifest: pd.DataFrame) -> _Gate:
     )
 
 
-def _leak_gate(manifest: pd.DataFrame, distance: int) -> _Gate:
-    gxe = _expectations()
-    return _Gate(
+def _decontaminated(manifest: pd.DataFrame, distance: int) -> Suite:
+    gxe = expectations()
+    return Suite(
         "data/decontaminated",
         manifest.assign(leaks=find_leaked(manifest, distance)),
         (gxe.ExpectColumnValuesToBeInSet(column="leaks", value_set=[False]),),
@@ -204,24 +227,27 @@ def find_leaked(manifest: pd.DataFrame, distance: int) -> np.ndarray[Any, np.dty
         distance: Bits of 64 up to which perceptual hashes count as near.
     """
     held_out = manifest["split"] == "test"
-    leaked = manifest["image_sha256"].isin(manifest.loc[held_out, "image_sha256"]) & ~held_out
-    texts = manifest.loc[held_out].groupby("text_sha256")["phash"].agg(list)
+    has_image = manifest["phash"] != ""
+    same_image = manifest["image_sha256"].isin(manifest.loc[held_out & has_image, "image_sha256"]) & has_image
+    same_text = manifest["text_sha256"].isin(manifest.loc[held_out & ~has_image, "text_sha256"]) & ~has_image
+    leaked = (same_image | same_text) & ~held_out
+    texts = manifest.loc[held_out & has_image].groupby("text_sha256")["phash"].agg(list)
     flags = leaked.to_numpy(dtype=bool, copy=True)
-    suspects = np.flatnonzero((~held_out & manifest["text_sha256"].isin(texts.index)).to_numpy(dtype=bool))
-    for position in suspects:
+    suspects = ~held_out & has_image & manifest["text_sha256"].isin(texts.index)
+    for position in np.flatnonzero(suspects.to_numpy(dtype=bool)):
         row = manifest.iloc[position]
         near = (int(row["phash"], 16) ^ int(other, 16) for other in texts[row["text_sha256"]])
         flags[position] |= any(bits.bit_count() <= distance for bits in near)
     return flags
 
 
-def _category_gate(manifest: pd.DataFrame, requirements: Requirements) -> _Gate:
+def _categories(manifest: pd.DataFrame, requirements: Requirements) -> Suite:
     """Counts what is left per category: sources skipped on this machine show here."""
-    gxe = _expectations()
+    gxe = expectations()
     counts = manifest.groupby(["category", "split"]).size().unstack(fill_value=0)
     counts = counts.reindex(index=sorted(requirements.categories), columns=list(SPLITS), fill_value=0)
     limits = {"train": requirements.min_samples_per_category, "validation": 1, "test": 1}
-    return _Gate(
+    return Suite(
         "data/categories",
         counts.rename_axis(None, axis="columns").reset_index(),
         tuple(
@@ -230,77 +256,45 @@ def _category_gate(manifest: pd.DataFrame, requirements: Requirements) -> _Gate:
         ),
         required=f"at least {limits['train']} training samples, validation and test samples per category",
         fix="add sources, raise their limits, or lower curate.min_samples_per_category",
+        show_table=True,
     )
 
 
-def _rejected_gate(num_kept: int, num_rejected: int, most: float) -> _Gate:
-    gxe = _expectations()
+def _balance(manifest: pd.DataFrame, most: float) -> Suite:
+    gxe = expectations()
+    shares = manifest.loc[manifest["split"] == "train", "category"].value_counts(normalize=True)
+    table = shares.rename_axis("category").rename("train_share").reset_index()
+    return Suite(
+        "data/balance",
+        table,
+        (gxe.ExpectColumnValuesToBeBetween(column="train_share", min_value=0, max_value=most),),
+        required=f"no category with more than {most:.0%} of the training samples",
+        fix="limit the large source, add others, or raise curate.max_category_share",
+        show_table=True,
+    )
+
+
+def _rejected(num_kept: int, num_rejected: int, most: float) -> Suite:
+    gxe = expectations()
     total = num_kept + num_rejected
     table = pd.DataFrame({"rejected_share": [num_rejected / total if total else 1.0]})
-    return _Gate(
+    return Suite(
         "data/rejected_share",
         table,
         (gxe.ExpectColumnValuesToBeBetween(column="rejected_share", min_value=0, max_value=most),),
         required=f"at most {most:.0%} of all samples rejected",
         fix="see logs/quarantine.parquet: a filter or a source is not what it should be",
+        show_table=True,
     )
 
 
-def _judge(gates: Sequence[_Gate]) -> list[GateResult]:
-    """Validate every gate in one silent, in-memory context."""
-    _expectations()
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    source = context.data_sources.add_pandas("curated")
-    results = []
-    for gate in gates:
-        asset = source.add_dataframe_asset(gate.name)
-        batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": gate.table})
-        suite = gx.ExpectationSuite(name=gate.name, expectations=list(gate.expectations))
-        results.append(_result(gate, batch.validate(suite)))
-    return results
-
-
-def _result(gate: _Gate, validation: Any) -> GateResult:
-    evidence: dict[str, str | int | float | bool | None] = {"rows": len(gate.table)}
-    for each in validation.results:
-        if each.success:
-            continue
-        arguments = each.expectation_config.kwargs
-        columns = arguments.get("column") or "+".join(arguments.get("column_list") or ()) or "table"
-        name = f"{each.expectation_config.type.removeprefix('expect_')}({columns})"
-        evidence[name] = each.result.get("unexpected_count", str(each.result.get("details", "not judged")))
-        rows = list(each.result.get("partial_unexpected_index_list") or ())[:5]
-        if rows:
-            label = "key" if "key" in gate.table else gate.table.columns[0]
-            evidence[f"{name}: first"] = ", ".join(str(gate.table[label].iloc[row]) for row in rows)
-    failed = sum(not each.success for each in validation.results)
-    if gate.name in ("data/categories", "data/rejected_share"):
-        evidence |= _cells(gate.table)
-    total = len(validation.results)
-    observed = f"{total - failed} of {total} expectations hold over {len(gate.table)} rows"
-    if failed:
-        observed += "; " + "; ".join(f"{key}: {value}" for key, value in evidence.items() if key != "rows")
-    return GateResult(
-        name=gate.name,
-        passed=bool(validation.success),
-        observed=observed,
-        required=gate.required,
-        fix=gate.fix,
-        evidence=evidence,
+def _drift(manifest: pd.DataFrame, previous: pd.DataFrame, most: float) -> Suite:
+    gxe = expectations()
+    return Suite(
+        "data/drift",
+        measure_drift(manifest, previous),
+        (gxe.ExpectColumnValuesToBeBetween(column="drift", min_value=0, max_value=most),),
+        required=f"every property within {most:g} of the version before",
+        fix="look at what changed in the sources; if it is meant, raise curate.max_drift for this run",
+        show_table=True,
     )
-
-
-def _cells(table: pd.DataFrame) -> dict[str, str | int | float | bool | None]:
-    """A small table as evidence: `train/vqa: 3800`."""
-    label = table.columns[0] if "category" in table else None
-    cells: dict[str, str | int | float | bool | None] = {}
-    for _, row in table.iterrows():
-        for column in table.columns:
-            if column != label:
-                value = row[column].item() if hasattr(row[column], "item") else row[column]
-                cells[f"{column}/{row[label]}" if label else str(column)] = value
-    return cells

@@ -1,0 +1,115 @@
+"""Engines: run the same functions over many pieces of work, on processes of this machine or on Ray.
+
+    with open_engine(config.execution) as engine:
+        for result in engine.map(function, jobs):
+            ...
+
+A function gets one job and writes its result into a file of its own, so that it may run anywhere that
+sees the workspace, in any order, and again after a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context, parent_process
+from typing import Any, Protocol, TypeVar
+
+from components.config import Execution
+from components.environments import QUIET
+
+T = TypeVar("T")
+R = TypeVar("R")
+MIN_JOBS_FOR_POOL = 12
+"""Below this, starting worker processes takes longer than the work."""
+
+
+class Engine(Protocol):
+    """Where data work runs."""
+
+    def map(self, function: Callable[[T], R], jobs: Sequence[T]) -> Iterator[R]:
+        """Results in the order in which they come; an exception of one job is raised here."""
+
+
+@contextmanager
+def open_engine(execution: Execution) -> Iterator[Engine]:
+    """The engine that the config names, for as long as it is needed."""
+    with ExitStack() as stack:
+        if execution.engine == "ray":
+            yield stack.enter_context(_ray(execution))
+        else:
+            yield LocalEngine(execution.workers, stack)
+
+
+class LocalEngine:
+    """Processes of this machine; started at the first piece of work that is worth it, kept until the end."""
+
+    def __init__(self, workers: int, stack: ExitStack) -> None:
+        self.workers, self._stack = workers, stack
+        self._pool: ProcessPoolExecutor | None = None
+
+    def map(self, function: Callable[[T], R], jobs: Sequence[T]) -> Iterator[R]:
+        if self.workers == 1 or (self._pool is None and len(jobs) < MIN_JOBS_FOR_POOL):
+            yield from map(function, jobs)
+            return
+        pool = self._start()
+        for future in as_completed([pool.submit(function, job) for job in jobs]):
+            yield future.result()
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # spawn: the caller may hold threads (torch, Prefect), which a forked child would deadlock on.
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=get_context("spawn"), initializer=_die_with_parent
+            )
+            self._stack.callback(self._pool.shutdown, cancel_futures=True)
+        return self._pool
+
+
+def _die_with_parent() -> None:
+    """A killed parent leaves idle workers behind, which would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class RayEngine:
+    """Tasks of a Ray cluster; every node must see the workspace (a shared file system)."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+
+    def map(self, function: Callable[[T], R], jobs: Sequence[T]) -> Iterator[R]:
+        shared = self._ray.put(function)  # once, not with every job
+        call = self._ray.remote(num_cpus=1)(_call)
+        pending = [call.remote(shared, job) for job in jobs]
+        while pending:
+            done, pending = self._ray.wait(pending, num_returns=1)
+            yield self._ray.get(done[0])
+
+
+def _call(function: Callable[[T], R], job: T) -> R:
+    return function(job)
+
+
+@contextmanager
+def _ray(execution: Execution) -> Iterator[Engine]:
+    os.environ.update({name: value for name, value in QUIET.items() if name.startswith("RAY")})
+    import ray  # a second and a half, and only here
+
+    if execution.ray_address:
+        ray.init(address=execution.ray_address, log_to_driver=False)
+    else:
+        ray.init(num_cpus=execution.workers, include_dashboard=False, log_to_driver=False)
+    try:
+        yield RayEngine(ray)
+    finally:
+        ray.shutdown()

@@ -1,0 +1,65 @@
+"""Check every source before anything runs, and fetch what the cache lacks.
+
+    config = preflight(config.curate)
+"""
+
+from __future__ import annotations
+
+from components.config import CurateConfig, SourceConfig
+from components.curate.fetch import Fetched
+from components.curate.schemes import locators, scheme_of, source_keys
+from components.errors import ConfigError
+from components.progress import console, track
+
+
+def preflight(config: CurateConfig) -> CurateConfig:
+    """Check before anything runs that every source can be had; fetch what is not cached yet.
+
+    Returns:
+        The config without the sources that this machine cannot fetch (no client, or a Debian release with
+        another version), and with the content digests of those that have no version. Curate this one: what
+        was left out, and what was found, is then part of the result's identity.
+
+    Raises:
+        ConfigError: a source, a version or an option does not exist, or no source is left.
+        SourceError: a source exists perhaps, but could not be fetched.
+    """
+    source_keys(config)
+    wanted = [(source, locators(source)) for source in config.sources]
+    available = []
+    for source, roles in wanted:
+        obstacles = [scheme_of(each).unavailable(each, config.execution.downloads) for each in roles.values()]
+        obstacle = next((each for each in obstacles if each), "")
+        if obstacle:
+            console.print(f"[yellow]skipped {source.locator}: {obstacle}")
+        else:
+            available.append((source, roles))
+    if not available:
+        raise ConfigError("no source is left", where="curate.sources", fix="install one of their clients")
+    kept = []
+    for source, roles in track(available, "fetch sources", total=len(available), unit="source"):
+        fetched = {
+            role: scheme_of(each).fetch(each, source, config.execution.downloads)
+            for role, each in roles.items()
+        }
+        kept.append(_with_digest(source, fetched["data"]))
+    return config.model_copy(update={"sources": tuple(kept)})
+
+
+def _with_digest(source: SourceConfig, fetched: Fetched) -> SourceConfig:
+    if scheme_of(source.locator).versioned:
+        return source
+    if source.digest and source.digest != fetched.sha256:
+        raise ConfigError(
+            f"the content of {source.locator} is not the one that the config names: "
+            f"{fetched.sha256[:16]}… instead of {source.digest[:16]}…",
+            where="curate.sources",
+            fix="bring the content back, or change (or leave out) `digest`",
+        )
+    if not (source.licence or fetched.licence):
+        raise ConfigError(
+            f"{source.locator} declares no licence",
+            where="curate.sources",
+            fix="say under which licence you may use it: licence = 'CC-BY-4.0'",
+        )
+    return source.model_copy(update={"digest": fetched.sha256})

@@ -1,0 +1,123 @@
+"""Which schemes there are, and what a source's config names: its locators by role, its reader, its key.
+
+To add a scheme, write its module with a `SCHEME` and list it here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from components.config import CurateConfig, SourceConfig
+from components.curate import packages
+from components.curate.fetch import Scheme
+from components.curate.samples import slug
+from components.curate.sources import READERS, Reader
+from components.errors import ConfigError
+
+SCHEMES: Mapping[str, Scheme] = {
+    "pypi": packages.SCHEME,
+    "npm": packages.SCHEME,
+    "deb": packages.SCHEME,
+}
+
+
+def scheme_of(locator: str) -> Scheme:
+    """
+    Raises:
+        ConfigError: no such scheme, or the text is no locator of it.
+    """
+    name = locator.partition(":")[0]
+    if name not in SCHEMES:
+        raise ConfigError(f"'{locator}' is not a source locator", fix=f"schemes: {', '.join(SCHEMES)}")
+    SCHEMES[name].check(locator)
+    return SCHEMES[name]
+
+
+def reader_name(source: SourceConfig) -> str:
+    """The reader that a source names, or the one of its scheme."""
+    return source.reader or source.locator.partition(":")[0]
+
+
+def reader_of(source: SourceConfig) -> Reader:
+    """
+    Raises:
+        ConfigError: no such reader.
+    """
+    name = reader_name(source)
+    if name not in READERS:
+        raise ConfigError(
+            f"unknown reader '{name}'" if source.reader else f"{source.locator} needs a reader",
+            where="curate.sources",
+            fix=f"readers: {', '.join(READERS)}",
+        )
+    return READERS[name]
+
+
+def locators(source: SourceConfig) -> dict[str, str]:
+    """Everything a source fetches, by role: `data`, and the reader's options that are locators.
+
+    Raises:
+        ConfigError: a locator, the reader or an option does not exist, or an option is missing.
+    """
+    reader = reader_of(source)
+    _check_options(source, reader)
+    found = {"data": source.locator}
+    for option in reader.locators:
+        if option not in source.options:
+            raise ConfigError(
+                f"reader '{source.reader}' needs the option '{option}'",
+                where=f"curate.sources, {source.locator}",
+                fix=f"add options = {{ {option} = 'npm:NAME==VERSION' }}",
+            )
+        found[option] = str(source.options[option])
+    for each in found.values():
+        scheme_of(each)
+    return found
+
+
+def source_keys(config: CurateConfig) -> dict[str, str]:
+    """Locator and reader of every source → the prefix of its samples' keys.
+
+    Raises:
+        ConfigError: a source is listed twice with the same reader.
+    """
+    keys: dict[str, str] = {}
+    for source in config.sources:
+        scheme, _, rest = source.locator.partition(":")
+        name = rest.partition("==")[0] if SCHEMES[scheme].versioned else rest
+        key = slug(name)
+        if len(key) > 40:  # a long path: its end tells it from others, a hash makes sure
+            key = f"{key[-31:].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        if key in keys.values():
+            key = f"{key}-{slug(reader_name(source))}"
+        if key in keys.values():
+            raise ConfigError(
+                f"'{source.locator}' is listed twice with the same reader",
+                where="curate.sources",
+                fix="keep one of them",
+            )
+        keys[source_id(source)] = key
+    return keys
+
+
+def source_id(source: SourceConfig) -> str:
+    """What tells sources of one config apart: a package may be read by several readers."""
+    return f"{source.locator} {reader_name(source)}"
+
+
+def _check_options(source: SourceConfig, reader: Reader) -> None:
+    for name, value in source.options.items():
+        kind = reader.options.get(name)
+        if kind is None:
+            raise ConfigError(
+                f"unknown option '{name}' of reader '{reader_name(source)}'",
+                where=f"curate.sources, {source.locator}",
+                fix=f"options it knows: {', '.join(reader.options)}",
+            )
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise ConfigError(
+                f"option '{name}' must be of type {kind.__name__}, got {value!r}",
+                where=f"curate.sources, {source.locator}",
+                fix="mend the value",
+            )

@@ -1,0 +1,93 @@
+"""`opsin data`: look at what curation kept and rejected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from components.errors import ArtifactMissing, ConfigError
+from components.progress import console
+
+app = typer.Typer(no_args_is_help=True, help="Look at datasets: what was kept, what was rejected, and why.")
+Workspace = Annotated[Path, typer.Option(help="Where .opsin/, runs/ and data/ lie.")]
+
+
+@app.callback()
+def data() -> None:
+    """Look at datasets: what was kept, what was rejected, and why."""
+
+
+@app.command()
+def show(
+    reference: Annotated[
+        str, typer.Argument(metavar="[REF]", help="A dataset's name, curate/FINGERPRINT, or a path.")
+    ] = "",
+    reason: Annotated[str, typer.Option(help="Only what was rejected for this reason, e.g. boilerplate.")] = "",
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page with pictures of all of it.", dir_okay=False)
+    ] = None,
+    num: Annotated[int, typer.Option(help="Samples shown of each category and reason.", min=1)] = 8,
+    workspace: Workspace = Path("."),
+) -> None:
+    """Print the funnel and samples of what was kept and rejected; REF defaults to the newest curation.
+
+    It works for a curation that a gate stopped, too.
+    """
+    from components.curate.gallery import build_gallery
+
+    directory = find_curation(reference, workspace)
+    gallery = build_gallery(directory, per_group=num, reason=reason)
+    if reason and not gallery.rejected:
+        known = sorted({code for step in gallery.funnel for code in step["reasons"]})
+        raise ConfigError(f"nothing was rejected for '{reason}'", fix=f"reasons: {', '.join(known)}")
+    console.print(f"[bold]{directory}[/]")
+    funnel = Table("filter", "in", "rejected", "kept", "s", "samples/s", "reasons", box=None)
+    for step in gallery.funnel:
+        reasons = ", ".join(f"{code} {count:,}" for code, count in step["reasons"].items())
+        numbers = (step["num_in"], step["num_in"] - step["num_out"], step["num_out"])
+        rate = f"{step['samples_per_s']:,.0f}"
+        funnel.add_row(step["name"], *(f"{each:,}" for each in numbers), f"{step['seconds']:.1f}", rate, reasons)
+    console.print(funnel)
+    for mark, groups in (("kept", gallery.kept), ("rejected", gallery.rejected)):
+        for group in groups:
+            table = Table("key", "split", "text", "found", box=None, title_justify="left")
+            table.title = f"{mark}: {group.title} ({group.num_samples:,})"
+            for each in group.samples:
+                text = "; ".join(f"{question} {answer}" for question, answer in each.turns[:2])
+                table.add_row(each.key, each.split, text[:90], (each.evidence or each.other)[:60])
+            console.print(table)
+    if html is not None:
+        build_gallery(directory, per_group=max(num, 24), reason=reason).write(html, directory.name)
+        console.print(f"[bold]page[/] {html}")
+
+
+def find_curation(reference: str, workspace: Path) -> Path:
+    """Directory of a curation, finished or stopped by a gate.
+
+    Args:
+        reference: A path, `curate/FINGERPRINT`, a dataset's name, or nothing: the newest.
+
+    Raises:
+        ArtifactMissing: there is none.
+    """
+    from components.artifacts import Record
+
+    if reference and Path(reference).is_dir():
+        path = Path(reference)
+        return next((each for each in (path, path.parent) if (each / "logs" / "funnel.json").is_file()), path)
+    artifacts = workspace / ".opsin" / "artifacts"
+    found = sorted(artifacts.glob("curate/*/logs/funnel.json"), key=lambda path: path.stat().st_mtime)
+    for path in reversed(found):
+        directory = path.parent.parent
+        record = directory / "record.json"
+        name = Record.load(record).artifact["name"] if record.is_file() else ""
+        if not reference or reference == name or f"curate/{directory.name}".startswith(reference):
+            return directory
+    raise ArtifactMissing(
+        f"no curation goes by '{reference}'" if reference else "nothing was curated here yet",
+        where=str(artifacts),
+        fix="run one: opsin run CONFIG --to curate",
+    )
