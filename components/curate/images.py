@@ -33,7 +33,7 @@ from components.curate.image_containers import Header
 from components.curate.image_headers import is_misnamed, read_header
 from components.curate.samples import Reason
 
-__all__ = ["Examined", "Header", "encode", "examine", "fit", "is_misnamed", "read_header"]
+__all__ = ["Examined", "Header", "encode", "examine", "examine_image", "fit", "is_misnamed", "read_header"]
 
 Mode: TypeAlias = Literal["pad", "inside", "crop"]
 Format: TypeAlias = Literal["png", "jpeg", "webp"]
@@ -101,20 +101,31 @@ def examine(content: bytes, header: Header, limits: ImageLimits, *, side: int) -
         return _name(error)
     if isinstance(reduced, Reason):
         return reduced
+    if header.format == "jpeg" and _ends_in_filling(reduced):
+        return Reason("truncated", evidence="the last rows are what a decoder draws for missing data")
     image = reduced.transpose(TURNS[header.orientation]) if header.orientation in TURNS else reduced
+    if header.format == "jpeg" and _ends_in_filling(reduced):
+        return Reason("truncated", evidence="the last rows are what a decoder draws for missing data")
+    return _measure(image, (header.width, header.height), limits)
+
+
+def examine_drawn(image: Image.Image, limits: ImageLimits) -> Examined | Reason:
+    """Measure a picture that was drawn from data, at the size at which it was drawn (RGB)."""
+    return _measure(image.convert("RGB"), image.size, limits)
+
+
+def _measure(image: Image.Image, original: tuple[int, int], limits: ImageLimits) -> Examined | Reason:
     gray = image.convert("L")
     if limits.blank and _is_blank(image, gray):
         return Reason("blank", evidence=f"extrema {image.getextrema()}")
-    if header.format == "jpeg" and _ends_in_filling(reduced):
-        return Reason("truncated", evidence="the last rows are what a decoder draws for missing data")
     blur = _measure_blur(gray)
     if blur < limits.blur:
         return Reason("blur", evidence=f"{blur:.1f} < {limits.blur}")
-    digest = hashlib.sha256(f"{header.width}x{header.height}".encode() + image.tobytes())
+    digest = hashlib.sha256(f"{original[0]}x{original[1]}".encode() + image.tobytes())
     return Examined(
         image=image,
-        width=header.width,
-        height=header.height,
+        width=original[0],
+        height=original[1],
         pixels_sha256=digest.hexdigest(),
         gray_32x32=gray.resize((HASHED, HASHED), Image.Resampling.BOX).tobytes(),
         blur=blur,
@@ -181,14 +192,16 @@ def _decode(content: bytes, header: Header, wanted: int) -> Image.Image | Reason
         picture.load()
         if picture.mode in ("I", "F") and header.bits != 16:
             return Reason("unsupported_pixels", evidence=f"mode {picture.mode} of {header.bits} bits")
-        longest = max(seen)
-        size = seen
-        if longest > wanted:
-            size = (max(1, round(width * wanted / longest)), max(1, round(height * wanted / longest)))
+        size = _scaled(seen, wanted) if max(seen) > wanted else seen
         small = _reduce(picture, max(1, max(picture.size) // wanted))
     small = small.copy() if small.size == size else small.resize(size, Image.Resampling.BOX)
     small.info = {}
     return small
+
+
+def _scaled(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    scale = longest / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _reduce(picture: Image.Image, factor: int) -> Image.Image:
@@ -251,9 +264,7 @@ def _ends_in_filling(stored: Image.Image) -> bool:
 def _measure_blur(gray: Image.Image) -> float:
     """Variance of the 4-neighbour Laplacian (Pech-Pacheco et al. 2000), at 256 pixels on the longer side."""
     if max(gray.size) > CHECKED:
-        scale = CHECKED / max(gray.size)
-        size = (max(1, round(gray.width * scale)), max(1, round(gray.height * scale)))
-        gray = gray.resize(size, Image.Resampling.BOX)
+        gray = gray.resize(_scaled(gray.size, CHECKED), Image.Resampling.BOX)
     levels: npt.NDArray[np.int16] = np.asarray(gray).astype(np.int16)
     if min(levels.shape) < 3:
         return 0.0
