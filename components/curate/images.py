@@ -101,17 +101,22 @@ def examine(content: bytes, header: Header, limits: ImageLimits, *, side: int) -
         return _name(error)
     if isinstance(reduced, Reason):
         return reduced
-    if header.format == "jpeg" and _ends_in_filling(reduced):
-        return Reason("truncated", evidence="the last rows are what a decoder draws for missing data")
     image = reduced.transpose(TURNS[header.orientation]) if header.orientation in TURNS else reduced
     if header.format == "jpeg" and _ends_in_filling(reduced):
         return Reason("truncated", evidence="the last rows are what a decoder draws for missing data")
     return _measure(image, (header.width, header.height), limits)
 
 
-def examine_drawn(image: Image.Image, limits: ImageLimits) -> Examined | Reason:
-    """Measure a picture that was drawn from data, at the size at which it was drawn (RGB)."""
-    return _measure(image.convert("RGB"), image.size, limits)
+def examine_image(image: Image.Image, limits: ImageLimits, *, side: int) -> Examined | Reason:
+    """Measure a picture that was drawn and not decoded: the same checks, the same measures.
+
+    Args:
+        side: Pixels of the longer side that the stored picture will have at most.
+    """
+    flat, wanted = _flatten(image), max(side, CHECKED)
+    if max(flat.size) > wanted:
+        flat = flat.resize(_scaled(flat.size, wanted), Image.Resampling.BOX)
+    return _measure(flat, image.size, limits)
 
 
 def _measure(image: Image.Image, original: tuple[int, int], limits: ImageLimits) -> Examined | Reason:
