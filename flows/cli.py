@@ -4,6 +4,7 @@ opsin run configs/cpu.toml            the whole lifecycle
 opsin run configs/cpu.toml --dry-run  what would run, and why
 opsin data show                       what curation kept and rejected, and why
 opsin lineage latest                  from the release back to every source
+opsin restore opsin-vlm@champion      the data, config and records that made a registered model
 opsin status                          what is up, and the last runs
 """
 
@@ -48,7 +49,9 @@ def run(
     config: Config,
     overrides: Set = None,
     to: Annotated[str | None, typer.Option(help="Last stage to run: curate, ablate, pretrain, …")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run, and why (fetches sources).")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would run, and why (fetches sources).")
+    ] = False,
 ) -> None:
     """Run the lifecycle. What is already done is not done again; a crashed run continues."""
     resolved = load(config, overrides or ())
@@ -164,6 +167,26 @@ def status(workspace: Workspace = Path(".")) -> None:
         page = str(path.with_suffix(".html"))
         table.add_row(report["run_id"], report["verdict"], f"{report['wall_s']:.0f} s", ran, page)
     console.print(table if table.row_count else "no runs yet: opsin run configs/cpu.toml")
+
+
+@app.command()
+def restore(
+    reference: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="A version number or an alias.")],
+    tracking_uri: Annotated[str, typer.Option(help="MLflow; default: SQLite in the workspace.")] = "",
+    remote: Annotated[str, typer.Option(help="DVC remote URL; default: the one of the record.")] = "",
+    workspace: Workspace = Path("."),
+) -> None:
+    """Bring back exactly the data, the config and the records that made a registered model."""
+    from components.config import Execution, TrackingConfig
+    from components.restore import as_lines
+    from components.restore import restore as bring_back
+    from components.tracking.runs import tracking_uri as default_uri
+
+    model, _, version = reference.partition("@")
+    uri = tracking_uri or default_uri(TrackingConfig(), Execution(workspace=workspace))
+    restored = bring_back(uri, model, version or "champion", workspace=workspace, remote=remote)
+    for line in as_lines(restored, reference=reference):
+        console.print(line, highlight=False)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`opsin data`: look at what curation kept and rejected."""
+"""`opsin data`: look at datasets, publish them, bring versions back."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from rich.table import Table
 from components.errors import ArtifactMissing, ConfigError
 from components.progress import console
 
-app = typer.Typer(no_args_is_help=True, help="Look at datasets: what was kept, what was rejected, and why.")
+app = typer.Typer(
+    no_args_is_help=True, help="Datasets: what was kept, what was rejected and why; publish, pull."
+)
 Workspace = Annotated[Path, typer.Option(help="Where .opsin/, runs/ and data/ lie.")]
 
 
 @app.callback()
 def data() -> None:
-    """Look at datasets: what was kept, what was rejected, and why."""
+    """Datasets: what was kept, what was rejected and why; publish, pull."""
 
 
 @app.command()
@@ -25,7 +27,9 @@ def show(
     reference: Annotated[
         str, typer.Argument(metavar="[REF]", help="A dataset's name, curate/FINGERPRINT, or a path.")
     ] = "",
-    reason: Annotated[str, typer.Option(help="Only what was rejected for this reason, e.g. boilerplate.")] = "",
+    reason: Annotated[
+        str, typer.Option(help="Only what was rejected for this reason, e.g. boilerplate.")
+    ] = "",
     html: Annotated[
         Path | None, typer.Option(help="Also write a page with pictures of all of it.", dir_okay=False)
     ] = None,
@@ -49,7 +53,9 @@ def show(
         reasons = ", ".join(f"{code} {count:,}" for code, count in step["reasons"].items())
         numbers = (step["num_in"], step["num_in"] - step["num_out"], step["num_out"])
         rate = f"{step['samples_per_s']:,.0f}"
-        funnel.add_row(step["name"], *(f"{each:,}" for each in numbers), f"{step['seconds']:.1f}", rate, reasons)
+        funnel.add_row(
+            step["name"], *(f"{each:,}" for each in numbers), f"{step['seconds']:.1f}", rate, reasons
+        )
     console.print(funnel)
     for mark, groups in (("kept", gallery.kept), ("rejected", gallery.rejected)):
         for group in groups:
@@ -62,6 +68,39 @@ def show(
     if html is not None:
         build_gallery(directory, per_group=max(num, 24), reason=reason).write(html, directory.name)
         console.print(f"[bold]page[/] {html}")
+
+
+@app.command()
+def publish(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="A dataset's name, or curate/FINGERPRINT.")],
+    target: Annotated[Path, typer.Argument(help="Directory to write; new, or of an earlier publication.")],
+    limits: Annotated[str, typer.Option(help="Known limits, for the dataset card.")] = "",
+    push: Annotated[str, typer.Option(help="Also upload to this hub repository (ORG/NAME).")] = "",
+    workspace: Workspace = Path("."),
+) -> None:
+    """Write a dataset in the hub's layout, with a dataset card: counts, licences, filters, gates, limits."""
+    from components.artifacts import Dataset, Record
+    from components.curate import publish as publishing
+
+    directory = find_curation(reference, workspace)
+    dataset = Dataset.model_validate(Record.load(directory / "record.json").artifact)
+    card = publishing.publish(dataset, target, limits=limits)
+    console.print(f"[bold]card[/] {card}")
+    if push:
+        console.print(f"[bold]hub[/] {publishing.push(target, push)}")
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="Folder under data/.")],
+    version: Annotated[str, typer.Argument(help="<md5>.dir, as `opsin lineage` shows it.")],
+    remote: Annotated[str, typer.Option(help="DVC remote URL; default: the workspace's own.")] = "",
+    workspace: Workspace = Path("."),
+) -> None:
+    """Bring any version of a dataset back into data/NAME, from the cache or the remote."""
+    from components.storage import pull as pull_version
+
+    console.print(f"[bold]data[/] {pull_version(name, version, workspace=workspace, remote=remote)}")
 
 
 def find_curation(reference: str, workspace: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from components.artifacts import Bundle, Checkpoint, Dataset, Release
 from components.config import LifecycleConfig
 from components.deploy import deploy as deploy_stage
@@ -9,6 +11,7 @@ from components.deploy import serve_champion
 from components.export import export as export_stage
 from components.quantize import quantize as quantize_stage
 from components.quantize import select as select_stage
+from components.tracking.lineage import keep_lineage
 from components.tracking.registry import incumbent
 from components.tracking.runs import tracking_uri
 from flows.plan import Pending
@@ -34,6 +37,11 @@ def deploy(config: LifecycleConfig, *, bundle: Bundle, baseline: Checkpoint, dat
     release = _deploy(
         config=config.deploy, bundle=bundle, baseline=baseline, dataset=dataset, champion=champion
     )
-    if config.deploy.keep_serving and not current().planning:
-        serve_champion(config.deploy, dataset)  # up already, unless the release was an earlier run's
+    if not current().planning:
+        tracker = current().tracker
+        assert tracker is not None, "an executing session has its MLflow run"
+        made_from = config.model_dump(mode="json")
+        keep_lineage(tracker, Path(release.record), release.model, release.version, made_from)
+        if config.deploy.keep_serving:
+            serve_champion(config.deploy, dataset)  # up already, unless the release was an earlier run's
     return release

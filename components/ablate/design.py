@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from components.ablate.types import Candidate, Matrix, Vector
 from components.artifacts import Dataset
 from components.config import AblateConfig, Phase, PretrainConfig
 from components.errors import ConfigError, OpsinError
+from components.loader import read_manifest
 
 POOL_LOG2: Final = 9
 """2^9 quasi-random mixtures, from which the spread-out ones are picked."""
@@ -65,7 +65,7 @@ def design(config: AblateConfig, dataset: Dataset) -> list[Candidate]:
 
 def category_sizes(dataset: Dataset) -> dict[str, int]:
     """Training samples per category, from the manifest."""
-    manifest = pd.read_parquet(dataset.path / "manifest.parquet", columns=["split", "category"])
+    manifest = read_manifest(dataset, ["split", "category"])
     counts = manifest.loc[manifest["split"] == "train", "category"].value_counts()
     return {str(name): int(count) for name, count in sorted(counts.items())}
 

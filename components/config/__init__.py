@@ -7,11 +7,12 @@ change the bytes of a result and are left out of fingerprints.
 """
 
 from components.config.base import Execution, Frozen, StageConfig, execution_field
-from components.config.data import CurateConfig, SourceConfig, TextFilter
+from components.config.data import CurateConfig, SourceConfig
 from components.config.images import ImageLimits
 from components.config.lifecycle import SECTIONS, LifecycleConfig, TrackingConfig
 from components.config.loading import load
 from components.config.release import DeployConfig, EvaluateConfig, ExportConfig, QuantizeConfig
+from components.config.text import TextFilter
 from components.config.training import (
     AblateConfig,
     AlignConfig,

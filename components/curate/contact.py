@@ -51,7 +51,7 @@ def draw_contact_sheet(kept: Sequence[Candidate], rejected: Sequence[Rejected], 
 
 
 def _thumbnail(picture: Picture) -> Image.Image:
-    """The picture in the frame, whole; small ones are enlarged without smoothing, to be judged as they are."""
+    """The picture in the frame, whole; a small one is enlarged without smoothing, to be judged as it is."""
     with Image.open(io.BytesIO(picture.place.read())) as opened:
         image = opened.convert("RGB")
     scale = SIDE / max(image.size)

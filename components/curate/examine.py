@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
 from components.config import CurateConfig, ImageLimits
-from components.curate.chunks import Blob, Row, Rows, run_in_chunks
+from components.curate.chunks import Blob, Row, run_in_chunks
+from components.curate.duplicates.perceptual import thumbnail
 from components.curate.engines import Engine
 from components.curate.images import Examined, encode, examine, examine_image, fit, read_header
 from components.curate.plan import Task
@@ -35,11 +37,11 @@ class Delivery:
     side: int
     raw: bool
     """Keep the source's own bytes."""
-    fit: str
-    format: str
+    fit: Literal["pad", "inside", "crop"]
+    format: Literal["png", "jpeg", "webp"]
     quality: int
     limits: ImageLimits
-    thumb_side: int = 0
+    pixels_side: int = 0
     """Keep raw pixels of at most this side for the models that judge pictures; 0: none."""
 
     @classmethod
@@ -137,21 +139,21 @@ def _deliver(task: Task, content: bytes, examined: Examined, blob: Blob, deliver
         image = fit(examined.image, delivery.side, delivery.fit)
         place = blob.append(encode(image, delivery.format, delivery.quality))
         suffix, (width, height) = SUFFIXES.get(delivery.format, delivery.format), image.size
-    thumb, size = None, (0, 0)
-    if delivery.thumb_side:
+    pixels, size = None, (0, 0)
+    if delivery.pixels_side:
         small = examined.image.copy()
-        small.thumbnail((delivery.thumb_side, delivery.thumb_side))
-        thumb, size = blob.append(small.tobytes()), small.size
+        small.thumbnail((delivery.pixels_side, delivery.pixels_side))
+        pixels, size = blob.append(small.tobytes()), small.size
     return Picture(
         place=place,
         format=suffix,
         width=width,
         height=height,
         pixels_sha256=examined.pixels_sha256,
-        gray=examined.gray_32x32,
+        thumbnail=thumbnail(examined.image),
         blur=examined.blur,
-        thumb=thumb,
-        thumb_size=size,
+        pixels=pixels,
+        pixels_size=size,
     )
 
 
@@ -160,14 +162,14 @@ def _row(reason: Reason | None, picture: Picture | None) -> Row:
     row: Row = {"code": reason.code if reason else "", "evidence": reason.evidence if reason else ""}
     if picture is None:
         return row | {"format": ""}
-    row |= {name: value for name, value in asdict(picture).items() if name not in ("place", "thumb")}
-    for name, place in (("place", picture.place), ("thumb", picture.thumb)):
+    row |= {name: value for name, value in asdict(picture).items() if name not in ("place", "pixels")}
+    for name, place in (("place", picture.place), ("pixels", picture.pixels)):
         row |= {
             f"{name}_path": str(place.path) if place else "",
             f"{name}_offset": place.offset if place else 0,
             f"{name}_bytes": place.size if place else 0,
         }
-    return row | {"thumb_size": list(picture.thumb_size)}
+    return row | {"pixels_size": list(picture.pixels_size)}
 
 
 def _picture(row: Row) -> Picture | Reason:
@@ -175,7 +177,7 @@ def _picture(row: Row) -> Picture | Reason:
         return Reason(row["code"], evidence=row["evidence"])
     places = {
         name: Place(Path(row[f"{name}_path"]), row[f"{name}_offset"], row[f"{name}_bytes"])
-        for name in ("place", "thumb")
+        for name in ("place", "pixels")
         if row[f"{name}_path"]
     }
     return Picture(
@@ -184,8 +186,8 @@ def _picture(row: Row) -> Picture | Reason:
         width=row["width"],
         height=row["height"],
         pixels_sha256=row["pixels_sha256"],
-        gray=row["gray"],
+        thumbnail=row["thumbnail"],
         blur=row["blur"],
-        thumb=places.get("thumb"),
-        thumb_size=tuple(row["thumb_size"]),
+        pixels=places.get("pixels"),
+        pixels_size=tuple(row["pixels_size"]),
     )

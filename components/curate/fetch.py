@@ -1,6 +1,6 @@
 """What fetching is: one interface for every kind of locator, and what it gives.
 
-    fetched = scheme_of(locator).fetch(locator, source, downloads)
+fetched = scheme_of(locator).fetch(locator, source, downloads)
 """
 
 from __future__ import annotations

@@ -17,9 +17,7 @@ from components.curate.funnel import Verdicts
 from components.curate.samples import Candidate, Reason
 
 
-def find_exact_duplicates(
-    candidates: Sequence[Candidate], image: Callable[[Candidate], str]
-) -> Verdicts:
+def find_exact_duplicates(candidates: Sequence[Candidate], image: Callable[[Candidate], str]) -> Verdicts:
     """The same image and the same text a second time in the same split.
 
     Args:

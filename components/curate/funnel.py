@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from components.curate.samples import Candidate, Reason
 
@@ -44,6 +44,8 @@ class Funnel:
     kept: list[Candidate]
     rejected: list[Rejected] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    text_steps: list[dict[str, Any]] = field(default_factory=list)
+    """What each check of the text filter let through, in its order."""
 
     def apply(self, name: str, judge: Filter, *, spent: float = 0.0) -> None:
         """Run one filter; `spent` is what it already cost elsewhere (decoding in worker processes)."""

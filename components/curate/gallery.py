@@ -1,6 +1,6 @@
 """What a dataset looks like: what was kept per category, and what each filter rejected, with the evidence.
 
-    opsin data show cpu --html gallery.html
+opsin data show cpu --html gallery.html
 """
 
 from __future__ import annotations

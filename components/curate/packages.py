@@ -1,6 +1,6 @@
 """Packages as sources (`pypi:`, `npm:`, `deb:`): exact versions, downloaded once, never unpacked.
 
-    downloads/<registry>/<name>-<version>/<archive>
+downloads/<registry>/<name>-<version>/<archive>
 """
 
 from __future__ import annotations

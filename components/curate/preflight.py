@@ -1,6 +1,6 @@
 """Check every source before anything runs, and fetch what the cache lacks.
 
-    config = preflight(config.curate)
+config = preflight(config.curate)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rejected samples, whole: nothing is lost, and every one says why it was rejected.
 
-    quarantine/{reason}-{number:05d}.tar    the picture as the source holds it (or as drawn), and the JSON
-    quarantine.parquet                      a manifest row each, with reason, evidence and the twin
+quarantine/{reason}-{number:05d}.tar    the picture as the source holds it (or as drawn), and the JSON
+quarantine.parquet                      a manifest row each, with reason, evidence and the twin
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from components.curate.engines import Engine
 from components.curate.examine import SUFFIXES, UNDRAWABLE
-from components.curate.filters import Rejected
+from components.curate.funnel import Rejected
 from components.curate.plan import Task
 from components.curate.samples import Candidate, Place
 from components.curate.shards import SCHEMA, TEXT, Delivered, encode_json, manifest_row, write_table

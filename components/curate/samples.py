@@ -82,13 +82,13 @@ class Picture:
     """Of the delivered picture, in pixels."""
     pixels_sha256: str
     """Over the decoded pixels, so that a re-encoded copy is still the same image."""
-    gray: bytes
-    """Luminance of the picture averaged to 32×32: what perceptual hashes are made of."""
+    thumbnail: bytes
+    """Luminance averaged to 32×32 and colour averaged to 8×8: what perceptual hashes are made of."""
     blur: float
     """Variance of the Laplacian; small is blurred."""
-    thumb: Place | None = None
-    """Raw RGB pixels for the models that judge pictures, where a source asks for one."""
-    thumb_size: tuple[int, int] = (0, 0)
+    pixels: Place | None = None
+    """Raw RGB pixels for the models that judge pictures, where they are asked."""
+    pixels_size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

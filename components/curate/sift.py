@@ -5,12 +5,14 @@ header → exact copies → text → one decode → same pixels → near duplica
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
 from components.config import CurateConfig
-from components.curate.duplicates.perceptual import hash_images
+from components.curate.duplicates.perceptual import THUMB_BYTES, gray_of, hash_images
 from components.curate.engines import Engine
 from components.curate.examine import Delivery, examine_all, read_headers
 from components.curate.filters import find_exact_duplicates, find_leaks, find_near_duplicates
@@ -18,7 +20,7 @@ from components.curate.funnel import Funnel, Verdicts
 from components.curate.plan import Plan, Planned
 from components.curate.samples import Candidate, Reason
 from components.curate.schemes import source_id
-from components.curate.text import find_text_problems
+from components.curate.text import redact_turns, screen_texts
 
 
 def sift(engine: Engine, plan: Plan, config: CurateConfig, scratch: Path) -> Funnel:
@@ -31,7 +33,7 @@ def sift(engine: Engine, plan: Plan, config: CurateConfig, scratch: Path) -> Fun
     funnel = Funnel([each.candidate for each in plan.samples])
     _headers(funnel, engine, planned, config, scratch / "headers")
     funnel.apply("exact_copy", lambda items: find_exact_duplicates(items, _source_sha256))
-    funnel.apply("text", lambda items: _text_problems(items, planned, config))
+    _texts(funnel, planned, config)
     _decode(funnel, engine, planned, config, scratch / "decoded")
     funnel.apply(
         "exact_duplicate", lambda items: find_exact_duplicates(items, lambda each: each.image_sha256)
@@ -65,11 +67,20 @@ def _headers(
     funnel.apply("header", lambda _: verdicts, spent=seconds)
 
 
-def _text_problems(
-    items: Sequence[Candidate], planned: Mapping[str, Planned], config: CurateConfig
-) -> Verdicts:
+def _texts(funnel: Funnel, planned: Mapping[str, Planned], config: CurateConfig) -> None:
+    """What the texts alone say, after personal data was blanked where a source asks for that."""
     filters = {source_id(source): source.text for source in config.sources}
-    return find_text_problems([(source_id(planned[each.key].source), each.turns) for each in items], filters)
+    named = [source_id(planned[each.key].source) for each in funnel.kept]
+    for place, (candidate, name) in enumerate(zip(funnel.kept, named, strict=True)):
+        turns = redact_turns(candidate.turns, filters[name])
+        if turns != candidate.turns:
+            funnel.kept[place] = replace(candidate, turns=turns)
+    screening = screen_texts(
+        [(name, each.turns) for name, each in zip(named, funnel.kept, strict=True)], filters
+    )
+    seconds = sum(step.seconds for step in screening.steps)
+    funnel.text_steps = [asdict(step) for step in screening.steps]
+    funnel.apply("text", lambda _: screening.problems, spent=seconds)
 
 
 def _decode(
@@ -86,7 +97,8 @@ def _decode(
             verdicts[place] = picture
         else:
             funnel.kept[place] = replace(funnel.kept[place], picture=picture)
-            sound.append((place, picture.gray))
-    for (place, _), phash in zip(sound, hash_images([gray for _, gray in sound]), strict=True):
-        funnel.kept[place] = replace(funnel.kept[place], phash=phash)
+            sound.append((place, picture.thumbnail))
+    thumbs = np.frombuffer(b"".join(each for _, each in sound), np.uint8).reshape(len(sound), THUMB_BYTES)
+    for (place, _), phash in zip(sound, hash_images(gray_of(thumbs)).tolist(), strict=True):
+        funnel.kept[place] = replace(funnel.kept[place], phash=f"{phash:016x}")
     funnel.apply("pixels", lambda _: verdicts, spent=seconds)

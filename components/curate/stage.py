@@ -106,6 +106,7 @@ def _report(run: Run, funnel: Funnel) -> None:
     counts = Counter((each.category, each.split, each.group) for each in funnel.kept)
     report = {
         "filters": [asdict(step) for step in funnel.steps],
+        "text_checks": funnel.text_steps,
         "reasons": dict(sorted(Counter(each.reason.code for each in funnel.rejected).items())),
         "kept": [
             {"category": category, "split": split, "group": group, "samples": count}

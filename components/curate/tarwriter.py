@@ -7,7 +7,7 @@ written in a few calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,7 @@ FLUSH = 4 << 20
 """Bytes gathered before they are written."""
 _AFTER_NAME = b"0000644\0" + b"0000000\0" * 2
 _AFTER_SIZE = b"00000000000\0"
-_AFTER_CHECKSUM = (b"0" + bytes(100) + b"ustar\0" + b"00" + bytes(64)).ljust(
-    BLOCK - 156, b"\0"
-)
+_AFTER_CHECKSUM = (b"0" + bytes(100) + b"ustar\0" + b"00" + bytes(64)).ljust(BLOCK - 156, b"\0")
 _CONSTANT = sum(_AFTER_NAME + _AFTER_SIZE + _AFTER_CHECKSUM) + 8 * ord(" ")
 
 
@@ -40,9 +38,8 @@ def header(name: bytes, size: int) -> bytes:
     assert 0 < len(name) <= MAX_NAME and size <= MAX_SIZE, f"{name!r} of {size} bytes does not fit USTAR"
     digits = b"%011o\0" % size
     checksum = _CONSTANT + sum(name) + sum(digits)
-    return b"".join(
-        (name.ljust(MAX_NAME, b"\0"), _AFTER_NAME, digits, _AFTER_SIZE, b"%06o\0 " % checksum, _AFTER_CHECKSUM)
-    )
+    parts = (name.ljust(MAX_NAME, b"\0"), _AFTER_NAME, digits, _AFTER_SIZE)
+    return b"".join((*parts, b"%06o\0 " % checksum, _AFTER_CHECKSUM))
 
 
 def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Entry]:
@@ -66,13 +63,13 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Entry]:
     return entries
 
 
-def index_lines(samples: Iterable[Iterable[Entry]]) -> Iterator[str]:
-    """One line a sample: `extension offset size name` of each member, as NVIDIA DALI's `wds2idx` writes it."""
+def write_index(path: Path, samples: Sequence[Sequence[Entry]]) -> None:
+    """The index of a tar: where each member of each sample lies, as NVIDIA DALI's `wds2idx` writes it.
+
+    A line a sample, of `extension offset size name` for each of its members.
+    """
+    lines = [f"v1.2 {len(samples)}"]
     for entries in samples:
-        yield " ".join(f"{each.name.partition('.')[2]} {each.offset} {each.size} {each.name}" for each in entries)
-
-
-def write_index(path: Path, samples: list[list[Entry]]) -> None:
-    """The index of a tar: where each member of each sample lies (DALI's v1.2 format)."""
-    lines = [f"v1.2 {len(samples)}", *index_lines(samples)]
+        parts = [(each.name.partition(".")[2], each.offset, each.size, each.name) for each in entries]
+        lines.append(" ".join(" ".join(map(str, part)) for part in parts))
     path.write_text("".join(f"{line}\n" for line in lines))

@@ -6,10 +6,11 @@ import json
 import tarfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 from components.artifacts import Dataset
 from components.errors import SourceError
+from components.loader.shards import iter_shards
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Sample:
     """Name of the held-out group in the test split, else empty."""
     split: str
     image: bytes | None
-    """Encoded image as it lies in the shard (PNG)."""
+    """Encoded image as it lies in the shard (PNG, JPEG, WebP; in raw datasets whatever the source had)."""
     turns: tuple[Turn, ...]
 
 
@@ -40,34 +41,26 @@ def read_samples(dataset: Dataset, split: str, *, categories: Collection[str] | 
     Raises:
         SourceError: the split has no shard, or a shard cannot be read; names the shard.
     """
-    shards = sorted((dataset.path / "shards").glob(f"{split}-*.tar"))
-    if not shards:
-        raise SourceError(
-            f"dataset '{dataset.name}' has no shard of split '{split}'",
-            where=str(dataset.path),
-            fix="run `curate` again; the splits are train, validation and test",
-        )
-    samples = [sample for shard in shards for sample in _read_shard(shard)]
+    samples = [sample for name, file in iter_shards(dataset, split) for sample in _read_shard(name, file)]
     return [sample for sample in samples if categories is None or sample.category in categories]
 
 
-def _read_shard(path: Path) -> Iterator[Sample]:
+def _read_shard(name: str, file: BinaryIO) -> Iterator[Sample]:
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(fileobj=file, mode="r|") as tar:  # a stream: the file may come from afar
             image: tuple[str, bytes] | None = None
             for member in tar:
-                file = tar.extractfile(member)
-                assert file is not None, f"{member.name} in {path} is not a file"
+                content = tar.extractfile(member)
+                assert content is not None, f"{member.name} in {name} is not a file"
                 stem, _, suffix = member.name.rpartition(".")
                 if suffix == "json":
-                    yield _sample(json.loads(file.read()), image[1] if image and image[0] == stem else None)
+                    own = image[1] if image and image[0] == stem else None
+                    yield _sample(json.loads(content.read()), own)
                 else:
-                    image = stem, file.read()
+                    image = stem, content.read()
     except (tarfile.TarError, json.JSONDecodeError, KeyError) as error:
         raise SourceError(
-            f"a shard cannot be read: {error!r}",
-            where=str(path),
-            fix="fetch the dataset again (`dvc checkout`)",
+            f"a shard cannot be read: {error!r}", where=name, fix="fetch the dataset again (`dvc checkout`)"
         ) from error
 
 

@@ -101,7 +101,16 @@ def pull(name: str, version: str, *, workspace: Path, remote: str = "") -> Path:
         ArtifactMissing: neither the cache nor the remote has the version.
         OpsinError: DVC refused.
     """
-    target = workspace.resolve() / "data" / name
+    return checkout_version(workspace.resolve() / "data" / name, version, workspace=workspace, remote=remote)
+
+
+def checkout_version(target: Path, version: str, *, workspace: Path, remote: str = "") -> Path:
+    """Make the folder `target` hold a version, fetched from the remote where the cache lacks it.
+
+    Raises:
+        ArtifactMissing: neither the cache nor the remote has the version.
+        OpsinError: DVC refused.
+    """
     wanted = HashInfo("md5", version)
     with open_repository(workspace, remote) as repository:
         cache = repository.cache.local

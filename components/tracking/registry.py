@@ -157,9 +157,8 @@ def incumbent(uri: str, model: str, candidate: str) -> str:
     return champion.tags.get(REPLACED, "") if champion.digest == candidate else champion.digest
 
 
-def record_of(uri: str, model: str, reference: str) -> Path:
-    """Path of the lineage record of a version, by its number or an alias: of its release, or,
-    before it has a verdict, of its bundle.
+def version_of(uri: str, model: str, reference: str) -> Version:
+    """The version of a model that a number or an alias names.
 
     Raises:
         ArtifactMissing: no such model, version or alias.
@@ -177,6 +176,17 @@ def record_of(uri: str, model: str, reference: str) -> Path:
             where=uri,
             fix=f"name a version number or an alias ({allowed}), for example {model}@champion",
         )
+    return version
+
+
+def record_of(uri: str, model: str, reference: str) -> Path:
+    """Path of the lineage record of a version, by its number or an alias: of its release, or,
+    before it has a verdict, of its bundle.
+
+    Raises:
+        ArtifactMissing: no such model, version or alias.
+    """
+    version = version_of(uri, model, reference)
     release = Path(version.tags.get(RELEASE, ""))
     return release if release.is_file() else Path(version.tags[RECORD])
 

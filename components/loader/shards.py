@@ -1,0 +1,75 @@
+"""The files of a dataset, one after another: from the workspace, or straight from the DVC remote.
+
+Where the dataset's directory is not on this machine (a training node that got only the record), shards
+are read from the remote as they are needed, and nothing is checked out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import pandas as pd
+
+from components.artifacts import Dataset
+from components.errors import SourceError
+
+if TYPE_CHECKING:
+    from components.storage import RemoteDataset
+
+
+def iter_shards(dataset: Dataset, split: str) -> Iterator[tuple[str, BinaryIO]]:
+    """Name and open file of every shard of a split, in order; read each before asking for the next.
+
+    Raises:
+        SourceError: the split has no shard.
+        ArtifactMissing: the dataset is neither here nor in its remote.
+    """
+    found = False
+    files = _local(dataset, split) if dataset.path.is_dir() else _remote(dataset, split)
+    for name, file in files:
+        found = True
+        yield name, file
+    if not found:
+        raise SourceError(
+            f"dataset '{dataset.name}' has no shard of split '{split}'",
+            where=dataset.uri,
+            fix="run `curate` again; the splits are train, validation and test",
+        )
+
+
+def read_manifest(dataset: Dataset, columns: list[str]) -> pd.DataFrame:
+    """Columns of the manifest, one row a sample.
+
+    Raises:
+        ArtifactMissing: the dataset is neither here nor in its remote.
+    """
+    if dataset.path.is_dir():
+        return pd.read_parquet(dataset.path / "manifest.parquet", columns=columns)
+    with _open(dataset) as version, version.open("manifest.parquet") as file:
+        return pd.read_parquet(file, columns=columns)
+
+
+def _local(dataset: Dataset, split: str) -> Iterator[tuple[str, BinaryIO]]:
+    for path in sorted((dataset.path / "shards").glob(f"{split}-*.tar")):
+        with path.open("rb") as file:
+            yield str(path), file
+
+
+def _remote(dataset: Dataset, split: str) -> Iterator[tuple[str, BinaryIO]]:
+    with _open(dataset) as version:
+        for name in version.shards(split):
+            with version.open(name) as file:
+                yield name, file
+
+
+@contextmanager
+def _open(dataset: Dataset) -> Iterator[RemoteDataset]:
+    from components.storage import open_version  # DVC takes a second to import, and is seldom needed here
+
+    config = dataset.load_record().config
+    workspace = Path(config["execution"]["workspace"])
+    with open_version(dataset.version, workspace=workspace, remote=config["remote"]) as version:
+        yield version
