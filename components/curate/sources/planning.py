@@ -1,0 +1,43 @@
+"""What every reader settles while it plans: its options with types, the split of a group, the wording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar, cast
+
+from components.config import SourceConfig
+from components.curate.samples import Split, share
+
+T = TypeVar("T")
+Scalar = TypeVar("Scalar", int, float, str, bool)
+
+
+def option(source: SourceConfig, name: str, default: Scalar) -> Scalar:
+    """An option of a source, in the default's type (the preflight has checked that it fits)."""
+    return type(default)(cast(Scalar, source.options.get(name, default)))
+
+
+def names(source: SourceConfig, name: str) -> tuple[str, ...]:
+    """An option that lists names; empty where the source does not set it."""
+    listed = source.options.get(name, [])
+    assert isinstance(listed, list), f"the preflight let {listed!r} through"
+    return tuple(listed)
+
+
+def split_of(seed: int, kind: str, group: str, *, unseen: float, validation: float) -> Split:
+    """The split of a whole group (a country, a document): everything in it goes the same way."""
+    place = share(seed, kind, group)
+    if place < unseen:
+        return "test"
+    return "validation" if place < unseen + validation else "train"
+
+
+def pick(choices: Sequence[T], seed: int, *key: str) -> T:
+    """One of several, always the same for the same key. A wording is keyed by the picture: keyed by what the
+    picture shows, it would give the answer away."""
+    return choices[int(share(seed, "pick", *key) * len(choices))]
+
+
+def coin(seed: int, *key: str) -> bool:
+    """Heads or tails: which way a yes/no question is asked."""
+    return share(seed, "coin", *key) < 0.5
