@@ -91,7 +91,7 @@ def source_keys(config: CurateConfig) -> dict[str, str]:
             key = f"{key[-31:].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         if key in keys.values():
             key = f"{key}-{slug(reader_name(source))}"
-        if key in keys.values():
+        if source_id(source) in keys or key in keys.values():
             raise ConfigError(
                 f"'{source.locator}' is listed twice with the same reader",
                 where="curate.sources",

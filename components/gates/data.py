@@ -185,11 +185,16 @@ def _pictures(manifest: pd.DataFrame, requirements: Requirements) -> Suite:
                 for name in ("image_sha256", "sha256")
             ),
         ),
-        required=f"every picture {size} pixels {'wide and high' if requirements.square else 'at its longer side'}"
-        if size
-        else "every picture with its size and hashes",
+        required=_wanted_size(requirements),
         fix="a picture was not brought to curate.image_size: remove the stage's directory and curate again",
     )
+
+
+def _wanted_size(requirements: Requirements) -> str:
+    if not requirements.image_size:
+        return "every picture with its size and hashes"
+    sides = "wide and high" if requirements.square else "at its longer side"
+    return f"every picture {requirements.image_size} pixels {sides}"
 
 
 def _splits(manifest: pd.DataFrame) -> Suite:

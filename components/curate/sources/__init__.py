@@ -15,9 +15,7 @@ from components.curate.sources.reader import Archives, Reader
 __all__ = ["READERS", "Archives", "Reader"]
 
 READERS: Mapping[str, Reader] = {
-    "clipart": Reader(
-        clipart.plan, clipart.render, options={"unseen_folders": float, "validation": float}
-    ),
+    "clipart": Reader(clipart.plan, clipart.render, options={"unseen_folders": float, "validation": float}),
     "easy_vqa": Reader(easy_vqa.plan, load=easy_vqa.load, options={"validation": float}),
     "emoji": Reader(
         emoji.plan,

@@ -142,7 +142,7 @@ def easy_vqa_members() -> dict[str, bytes]:
 def clipart_members() -> dict[str, bytes]:
     """40 drawings in eight folders; one signed by e-mail, four named for their collection, one untitled."""
     titles = [f"Drawing of thing {word}" for word in "abcdefghijklmnopqrstuvwxyzABCDEFGH"]
-    titles += ["by someone@example.org", "", *(f"Icon set {number}" for number in range(4))]
+    titles += ["by someone@not-reserved.net", "", *(f"Icon set {number}" for number in range(4))]
     members = {"usr/share/doc/openclipart-svg/copyright": b"Given to the public domain."}
     for index, title in enumerate(titles):
         noise = random.Random(f"clipart{index}")

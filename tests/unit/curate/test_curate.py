@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from components.config import CurateConfig
-from components.curate import curate, render, shards
-from components.curate.samples import Candidate, Turn, hash_text
+from components.curate import chunks, curate, engines
+from components.curate.plan import name_keys
+from components.curate.samples import Turn, hash_text
 from components.errors import GateFailed
+from components.gates.manifest import COLUMNS
+
+RUN = (
+    "import sys; from components.config import CurateConfig; from components.curate import curate; "
+    "curate(config=CurateConfig.model_validate_json(sys.stdin.read()))"
+)
 
 
-def _candidate(key: str, split: str = "train") -> Candidate:
-    return Candidate(
-        key=key,
-        category="vqa",
-        group="",
-        split=split,
-        source="pypi:x==1",
-        source_version="1",
-        licence="MIT",
-        original_id=key,
-        turns=(Turn("Wo?", "über"),),
-        png=key.encode(),
-        width=64,
-        height=64,
-        image_sha256="0" * 64,
-        phash="0" * 16,
-        problem="",
-    )
+def logs_of(uri: str) -> Path:
+    return Path(uri).parent / "logs"
 
 
 def test_curate_twice_gives_the_same_bytes(curate_config: Callable[..., CurateConfig]) -> None:
@@ -44,23 +39,23 @@ def test_curate_twice_gives_the_same_bytes(curate_config: Callable[..., CurateCo
     assert (first.digest, first.version) == (second.digest, second.version)
 
 
-def test_curate_in_worker_processes_gives_the_same_bytes(
-    curate_config: Callable[..., CurateConfig], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_curate_with_two_workers_gives_the_same_bytes(
+    curate_config: Callable[..., CurateConfig], monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     one = curate(config=curate_config("one"))
-    monkeypatch.setattr(render, "CHUNK", 60)
-    monkeypatch.setattr(render, "MIN_CHUNKS_FOR_POOL", 1)
+    monkeypatch.setattr(engines, "MIN_JOBS_FOR_POOL", 1)
     config = curate_config("many")
-    many = curate(
-        config=config.model_copy(update={"execution": config.execution.model_copy(update={"workers": 2})})
-    )
-    assert many.digest == one.digest
+    update = {"workers": 2, "engine": engine}
+    execution = config.execution.model_copy(update=update)
+    many = curate(config=config.model_copy(update={"execution": execution}))
+    assert many.digest == one.digest and many.uri != one.uri
 
 
 def test_curate_writes_what_the_contract_says(curate_config: Callable[..., CurateConfig]) -> None:
     dataset = curate(config=curate_config())
     manifest = pd.read_parquet(dataset.path / "manifest.parquet")
-    assert tuple(manifest.columns) == shards.COLUMNS and len(manifest) == dataset.num_samples
+    assert list(manifest.columns) == list(COLUMNS) and len(manifest) == dataset.num_samples
     row = manifest.iloc[7]
     with tarfile.open(dataset.path / "shards" / row["shard"]) as tar:
         names = tar.getnames()
@@ -75,48 +70,63 @@ def test_curate_writes_what_the_contract_says(curate_config: Callable[..., Curat
     record = dataset.load_record()
     assert {source.licence for source in record.sources} >= {"MIT License", "Apache-2.0"}
     assert record.dataset_versions == {"tiny": dataset.version}
-    logs = dataset.path.parent / "logs"
+    logs = logs_of(dataset.uri)
     report = json.loads((logs / "funnel.json").read_text())
     rejected = pd.read_parquet(logs / "quarantine.parquet")
     assert len(rejected) + dataset.num_samples == report["filters"][0]["num_in"]
-    assert (logs / "contact.png").exists()
+    assert (logs / "contact.png").exists() and (logs / "data_docs" / "index.html").exists()
 
 
-def test_curate_interrupted_anywhere_continues_to_the_same_bytes(
+def test_curate_decodes_every_picture_once(
     curate_config: Callable[..., CurateConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from components.curate import examine
+
+    decoded: list[bytes] = []
+    original = examine.examine
+
+    def counting(content: bytes, *arguments: object, **named: object) -> object:
+        decoded.append(content)
+        return original(content, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(examine, "examine", counting)
+    curate(config=curate_config())
+    assert decoded and len(decoded) == len(set(decoded))
+
+
+def test_curate_killed_ten_times_gives_the_same_bytes(
+    curate_config: Callable[..., CurateConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK", 250)
     whole = curate(config=curate_config("whole"))
-    monkeypatch.setattr(render, "CHUNK", 20)
-    config = curate_config("cut")
-    drawn: list[str] = []
-    draw, write = render.draw, shards.write_shard
-    written: list[str] = []
-
-    def draw_until(task: render.Task) -> Candidate:
-        if len(drawn) == 50:
-            raise KeyboardInterrupt
-        drawn.append(task.key)
-        return draw(task)
-
-    def write_until(members: list[Candidate], path: Path) -> None:
-        if len(written) == 3 and path.name == "shard.tar":
-            path.write_bytes(b"half")
-            raise KeyboardInterrupt
-        written.append(path.name)
-        write(members, path)
-
-    monkeypatch.setattr(render, "draw", draw_until)
-    with pytest.raises(KeyboardInterrupt):
-        curate(config=config)
-    monkeypatch.setattr(render, "draw", draw)
-    monkeypatch.setattr(shards, "write_shard", write_until)
-    with pytest.raises(KeyboardInterrupt):
-        curate(config=config)
-    monkeypatch.setattr(shards, "write_shard", write)
-    monkeypatch.setattr(render, "draw", draw_until)  # every chunk was saved: nothing is drawn a second time
-    drawn[:] = ["full"] * 50
+    config = curate_config("killed")
+    noise = random.Random(4)
+    kills = 0
+    while kills < 10:
+        process = subprocess.Popen([sys.executable, "-c", RUN], stdin=subprocess.PIPE, text=True)
+        assert process.stdin is not None
+        process.stdin.write(config.model_dump_json())
+        process.stdin.close()
+        reached = _wait_until_work(config, process, noise.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert reached, "it finished before it could be killed"
+        kills += 1
     resumed = curate(config=config)
     assert (resumed.digest, resumed.version) == (whole.digest, whole.version)
+    rows = [pd.read_parquet(logs_of(each.uri) / "quarantine.parquet") for each in (whole, resumed)]
+    pd.testing.assert_frame_equal(*rows)
+
+
+def _wait_until_work(config: CurateConfig, process: subprocess.Popen[str], when: float) -> bool:
+    """Let it run until its directory is there and then some; False where it came to its end."""
+    begin = time.monotonic()
+    while not list(config.execution.artifacts.glob("curate/*/scratch/clock.json")):
+        if process.poll() is not None or time.monotonic() - begin > 120:
+            return False
+        time.sleep(0.01)
+    time.sleep(when)
+    return not list(config.execution.artifacts.glob("curate/*/record.json"))
 
 
 def test_curate_stops_at_a_failed_gate_and_keeps_the_evidence(
@@ -131,39 +141,52 @@ def test_curate_stops_at_a_failed_gate_and_keeps_the_evidence(
     assert (directory / "logs" / "quarantine.parquet").exists() and not (directory / "record.json").exists()
 
 
+def test_curate_of_a_licence_that_is_not_allowed_stops(curate_config: Callable[..., CurateConfig]) -> None:
+    with pytest.raises(GateFailed, match="data/licences"):
+        curate(config=curate_config(allowed_licences=("MIT License", "Apache-2.0")))
+
+
+def test_curate_compares_with_the_version_in_the_workspace(
+    curate_config: Callable[..., CurateConfig],
+) -> None:
+    config = curate_config(max_drift=0.05)
+    first = curate(config=config)
+    folder = config.execution.workspace / "data" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "manifest.parquet").write_bytes((first.path / "manifest.parquet").read_bytes())
+    moved = config.model_copy(update={"sources": config.sources[1:]})
+    with pytest.raises(GateFailed, match="data/drift"):
+        curate(config=moved)
+    same = curate(config=config.model_copy(update={"max_drift": 0.04}))
+    gate = next(gate for gate in same.load_record().gates if gate.name == "data/drift")
+    assert gate.passed and gate.evidence["drift/category"] == 0.0
+
+
 def test_curate_texts_rejected_before_drawing_lie_in_quarantine_with_their_evidence(
     curate_config: Callable[..., CurateConfig],
 ) -> None:
     dataset = curate(config=curate_config())
-    logs = Path(dataset.record).parent / "logs"
+    logs = logs_of(dataset.uri)
     rejected = pd.read_parquet(logs / "quarantine.parquet").set_index("reason")
-    assert rejected.loc["email", "evidence"] == "someone@example.org"
+    assert rejected.loc["email", "evidence"] == "someone@not-reserved.net"
     assert set(rejected.loc["boilerplate", "evidence"]) == {f"4 times: icon set {n}" for n in range(4)}
     assert rejected.loc["empty_text", "category"] == "clipart"
-    with tarfile.open(logs / "quarantine" / "boilerplate.tar") as tar:
+    with tarfile.open(logs / "quarantine" / "boilerplate-00000.tar") as tar:
         assert sorted(name.rpartition(".")[2] for name in tar.getnames()) == ["json"] * 4
-    steps = json.loads((logs / "funnel.json").read_text())["filters"]
-    assert (steps[0]["name"], steps[0]["rejected"]) == ("text", {"clipart": 6})
+    steps = {step["name"]: step for step in json.loads((logs / "funnel.json").read_text())["filters"]}
+    assert steps["text"]["rejected"] == {"clipart": 6}
+    assert steps["text"]["reasons"] == {"boilerplate": 4, "email": 1, "empty_text": 1}
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 99), st.sampled_from(shards.SPLITS)), unique_by=lambda r: r[0]),
-    st.integers(1, 7),
-    st.randoms(),
-)
-def test_shards_hold_every_sample_once_in_an_order_of_their_own(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str]], size: int, mixer: object
-) -> None:
-    candidates = [_candidate(f"k{number}", split) for number, split in rows]
-    again = list(candidates)
-    mixer.shuffle(again)  # type: ignore[attr-defined]
-    folders = []
-    for members in (candidates, again):
-        folder = tmp_path_factory.mktemp("shards")
-        (folder / "scratch").mkdir()
-        shards.write_dataset(members, folder / "out", folder / "scratch", samples_per_shard=size, seed=1)
-        folders.append(folder / "out")
-    files = [{p.name: p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in folders]
-    assert files[0] == files[1]
-    assert sorted(shards.read_stored(folders[0])) == sorted(c.key for c in candidates)
+def test_keys_depend_on_nothing_but_the_sample(curate_config: Callable[..., CurateConfig]) -> None:
+    before = name_keys("x", ["a", "b", "c"])
+    after = name_keys("x", ["new", "a", "b", "c"])
+    assert after[1:] == before and len(set(after)) == 4
+    assert len(set(name_keys("x", ["a", "a", "a"]))) == 3
+
+
+def test_curate_leaves_no_process_behind(curate_config: Callable[..., CurateConfig]) -> None:
+    curate(config=curate_config())
+    done = subprocess.run(["ps", "-o", "ppid=,args=", "-A"], capture_output=True, text=True, check=True)
+    own = [line for line in done.stdout.splitlines() if line.split()[0] == str(os.getpid())]
+    assert not [line for line in own if "spawn_main" in line]

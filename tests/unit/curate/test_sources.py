@@ -6,17 +6,18 @@ import lzma
 import os
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from components.config import CurateConfig
-from components.curate.render import Plan, plan_sources
-from components.curate.shards import SPLITS
+from components.curate.plan import Plan, plan_sources
 from components.curate.sources import READERS
 from components.curate.sources.frames import load_frame
 from components.curate.sources.tables import COLOURS, render
 from components.errors import ConfigError, SourceError
+from components.gates.manifest import SPLITS
 
 
 @pytest.fixture
@@ -24,13 +25,21 @@ def plan(curate_config: Callable[..., CurateConfig]) -> Plan:
     return plan_sources(curate_config())
 
 
+def draw(reader: str, payload: dict[str, Any]) -> Image.Image:
+    render = READERS[reader].render
+    assert render is not None
+    return render(payload, 64)
+
+
 def _drafts(plan: Plan, category: str, split: str) -> list[str]:
-    tasks = [t for t in plan.tasks if t.category == category and t.draft.split == split]
-    return [task.draft.original_id for task in tasks]
+    tasks = [t for t in plan.samples if t.candidate.category == category and t.task.draft.split == split]
+    return [task.task.draft.original_id for task in tasks]
 
 
 def test_every_reader_gives_all_splits_and_named_test_groups(plan: Plan) -> None:
-    groups = {(t.category, t.draft.group) for t in plan.tasks if t.draft.split == "test"}
+    groups = {
+        (t.candidate.category, t.task.draft.group) for t in plan.samples if t.task.draft.split == "test"
+    }
     assert groups == {
         ("vqa", "official_test"),
         ("caption", "unseen_vendor"),
@@ -41,13 +50,13 @@ def test_every_reader_gives_all_splits_and_named_test_groups(plan: Plan) -> None
     }
     for category in ("vqa", "caption", "digits", "chart", "clipart"):
         assert _drafts(plan, category, "train") and _drafts(plan, category, "validation")
-    assert all(task.draft.group == "" for task in plan.tasks if task.draft.split != "test")
+    assert all(task.task.draft.group == "" for task in plan.samples if task.task.draft.split != "test")
 
 
 def test_easy_vqa_collects_the_questions_of_an_image_as_turns(plan: Plan) -> None:
-    task = next(task for task in plan.tasks if task.category == "vqa")
-    assert [turn.answer for turn in task.draft.turns] == ["rectangle", "no"]
-    assert task.draft.turns[0].question == "What is the red shape?"
+    task = next(task for task in plan.samples if task.candidate.category == "vqa")
+    assert [turn.answer for turn in task.task.draft.turns] == ["rectangle", "no"]
+    assert task.task.draft.turns[0].question == "What is the red shape?"
 
 
 def test_digits_of_test_share_no_glyph_with_training(plan: Plan) -> None:
@@ -66,9 +75,13 @@ def test_tables_hold_out_whole_packages(plan: Plan) -> None:
 
 
 def test_emoji_concepts_held_out_are_trained_with_no_vendor(plan: Plan) -> None:
-    concepts = {t.draft.turns[0].answer for t in plan.tasks if t.draft.group == "unseen_concept"}
-    trained = {t.draft.turns[0].answer for t in plan.tasks if t.category == "caption" and not t.draft.group}
-    vendor = {t.draft.turns[0].answer for t in plan.tasks if t.draft.group == "unseen_vendor"}
+    concepts = {t.task.draft.turns[0].answer for t in plan.samples if t.task.draft.group == "unseen_concept"}
+    trained = {
+        t.task.draft.turns[0].answer
+        for t in plan.samples
+        if t.candidate.category == "caption" and not t.task.draft.group
+    }
+    vendor = {t.task.draft.turns[0].answer for t in plan.samples if t.task.draft.group == "unseen_vendor"}
     assert concepts and not concepts & (trained | vendor)
     assert all(answer == answer.lower() for answer in trained)
 
@@ -78,8 +91,8 @@ def test_emoji_groups_take_only_what_they_name(curate_config: Callable[..., Cura
         config = curate_config()
         (emoji,) = (source for source in config.sources if source.locator == "npm:alpha==1.0.0")
         chosen = emoji.model_copy(update={"options": emoji.options | {"groups": groups}})
-        tasks = plan_sources(config.model_copy(update={"sources": (chosen,)})).tasks
-        return {task.draft.turns[0].answer for task in tasks}
+        tasks = plan_sources(config.model_copy(update={"sources": (chosen,)})).samples
+        return {task.task.draft.turns[0].answer for task in tasks}
 
     assert captions(["animals"]) == {f"thing number {index}" for index in range(0, 40, 2)}
     assert len(captions(["animals", "food"])) == 40
@@ -96,9 +109,9 @@ def test_source_without_a_sample_is_refused(curate_config: Callable[..., CurateC
 
 
 def test_clipart_takes_the_title_of_the_work_and_holds_out_whole_folders(plan: Plan) -> None:
-    tasks = [task for task in plan.tasks if task.category == "clipart"]
-    assert {task.draft.turns[0].answer for task in tasks} >= {"drawing of thing a", "", "icon set 3"}
-    assert not any(task.draft.turns[0].answer == "me" for task in tasks)
+    tasks = [task for task in plan.samples if task.candidate.category == "clipart"]
+    assert {task.task.draft.turns[0].answer for task in tasks} >= {"drawing of thing a", "", "icon set 3"}
+    assert not any(task.task.draft.turns[0].answer == "me" for task in tasks)
     folders = {split: {name.split("/")[0] for name in _drafts(plan, "clipart", split)} for split in SPLITS}
     assert folders["test"] and not folders["test"] & (folders["train"] | folders["validation"])
 
@@ -106,43 +119,45 @@ def test_clipart_takes_the_title_of_the_work_and_holds_out_whole_folders(plan: P
 def test_clipart_that_is_not_square_is_padded_and_whole() -> None:
     drawn = '<rect width="80" height="40"/>'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="40">{drawn}</svg>'
-    image = READERS["clipart"].render({"svg": svg}, 64)
+    image = draw("clipart", {"svg": svg})
     assert image.size == (64, 64)
     black = image.convert("L").point(lambda value: 255 * (value < 128))
     assert black.getbbox() == (0, 16, 64, 48)
 
 
 def test_chart_answers_match_the_pixels(plan: Plan) -> None:
-    charts = [t for t in plan.tasks if t.draft.payload.get("kind") == "chart"]
+    charts = [t for t in plan.samples if t.task.draft.payload.get("kind") == "chart"]
     assert charts
     for task in charts:
-        image = READERS["tables"].render(task.draft.payload, 64)
+        image = draw("tables", task.task.draft.payload)
         tops = {
             colour: min(
                 (y for x in range(64) for y in range(60) if image.getpixel((x, y)) == COLOURS[colour]),
                 default=64,
             )
-            for colour in task.draft.payload["colours"]
+            for colour in task.task.draft.payload["colours"]
         }
-        answers = {turn.question: turn.answer for turn in task.draft.turns}
+        answers = {turn.question: turn.answer for turn in task.task.draft.turns}
         assert answers["How many bars are there?"] == str(len(tops))
         assert answers["What colour is the tallest bar?"] == min(tops, key=lambda colour: tops[colour])
         assert answers["What colour is the shortest bar?"] == max(tops, key=lambda colour: tops[colour])
 
 
 def test_table_row_answers_are_what_is_drawn(plan: Plan) -> None:
-    tables = [t for t in plan.tasks if t.draft.payload.get("kind") == "table"]
+    tables = [t for t in plan.samples if t.task.draft.payload.get("kind") == "table"]
     assert tables
     for task in tables:
-        texts = task.draft.payload["texts"]
-        asked = [t.answer for t in task.draft.turns if t.question.startswith("What is the value")]
+        texts = task.task.draft.payload["texts"]
+        asked = [t.answer for t in task.task.draft.turns if t.question.startswith("What is the value")]
         assert asked == texts
-        assert render(task.draft.payload, 64).getextrema() != Image.new("RGB", (64, 64)).getextrema()
+        assert render(task.task.draft.payload, 64).getextrema() != Image.new("RGB", (64, 64)).getextrema()
 
 
 def test_planning_twice_gives_the_same_drafts(curate_config: Callable[..., CurateConfig]) -> None:
     first, second = plan_sources(curate_config("a")), plan_sources(curate_config("b"))
-    assert [(t.key, t.draft) for t in first.tasks] == [(t.key, t.draft) for t in second.tasks]
+    assert [(t.task.key, t.task.draft) for t in first.samples] == [
+        (t.task.key, t.task.draft) for t in second.samples
+    ]
     assert first.sources == second.sources
 
 

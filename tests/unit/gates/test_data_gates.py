@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from components.gates.data import COLUMNS, Requirements, check_dataset, find_leaked
+from components.gates.data import Requirements, check_dataset, find_leaked
+from components.gates.drift import measure_drift
+from components.gates.manifest import COLUMNS
 from components.gates.result import GateResult
 
 REQUIREMENTS = Requirements(
@@ -32,17 +36,30 @@ def _manifest() -> pd.DataFrame:
                     "split": split,
                     "group": "unseen" if split == "test" else "",
                     "category": ("caption", "vqa")[index % 2],
+                    "label": "",
                     "source": "pypi:x==1",
                     "source_version": "1",
                     "licence": "MIT",
                     "original_id": str(number),
+                    "kind": "png",
                     "width": 64,
                     "height": 64,
+                    "source_format": "png",
+                    "source_width": 640,
+                    "source_height": 480,
+                    "source_bytes": 9000,
+                    "source_sha256": "1" * 64,
                     "image_sha256": f"{number:064x}",
                     "phash": f"{number * 0x1111:016x}",
+                    "blur": 3.0,
+                    "nsfw": None,
+                    "alignment": None,
                     "text_sha256": f"{number + 100:064x}",
                     "num_turns": 1,
+                    "num_annotated": 0,
                     "num_chars": 20,
+                    "num_words": 4,
+                    "sha256": f"{number:064x}",
                     "bytes": 500,
                 }
             )
@@ -50,11 +67,10 @@ def _manifest() -> pd.DataFrame:
 
 
 def _check(manifest: pd.DataFrame, num_rejected: int = 1) -> dict[str, GateResult]:
-    stored = dict.fromkeys(manifest["key"], "0" * 64) if "key" in manifest else {}
+    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True)) if "key" in manifest else {}
     results = check_dataset(
         manifest,
         stored_sha256=stored,
-        expected_sha256=stored,
         num_rejected=num_rejected,
         requirements=REQUIREMENTS,
     )
@@ -67,9 +83,9 @@ def _failed(results: dict[str, GateResult]) -> set[str]:
 
 def test_a_sound_manifest_passes_every_gate() -> None:
     results = _check(_manifest())
-    assert len(results) == 8 and not _failed(results)
+    assert len(results) == 11 and not _failed(results)
     assert results["data/categories"].evidence["train/vqa"] == 4
-    assert tuple(_manifest().columns) == COLUMNS
+    assert list(_manifest().columns) == list(COLUMNS)
 
 
 def _duplicate_key(table: pd.DataFrame) -> None:
@@ -82,6 +98,14 @@ def _duplicate_sample(table: pd.DataFrame) -> None:
 
 def _no_licence(table: pd.DataFrame) -> None:
     table.loc[3, "licence"] = ""
+
+
+def _unknown_licence(table: pd.DataFrame) -> None:
+    table.loc[3, "licence"] = "unknown"
+
+
+def _original_twice(table: pd.DataFrame) -> None:
+    table.loc[2, "original_id"] = table.loc[0, "original_id"]
 
 
 def _missing_value(table: pd.DataFrame) -> None:
@@ -128,7 +152,9 @@ def _too_few(table: pd.DataFrame) -> None:
         (_duplicate_sample, "data/unique"),
         (_no_licence, "data/complete"),
         (_missing_value, "data/complete"),
-        (_wrong_size, "data/integrity"),
+        (_unknown_licence, "data/licences"),
+        (_original_twice, "data/unique"),
+        (_wrong_size, "data/pictures"),
         (_no_text, "data/integrity"),
         (_unknown_split, "data/splits"),
         (_test_without_group, "data/splits"),
@@ -145,10 +171,10 @@ def test_one_spoiled_row_fails_its_gate(spoil: Callable[[pd.DataFrame], None], g
     assert results[gate].blocking and results[gate].fix and len(results[gate].evidence) > 1
 
 
-def test_a_broken_hash_fails_integrity() -> None:
+def test_a_broken_hash_fails_its_gate() -> None:
     manifest = _manifest().iloc[:9]
     _broken_hash(manifest)
-    assert "data/integrity" in _failed(_check(manifest))
+    assert "data/pictures" in _failed(_check(manifest))
 
 
 def test_a_missing_column_fails_the_schema_and_judges_no_more() -> None:
@@ -158,16 +184,86 @@ def test_a_missing_column_fails_the_schema_and_judges_no_more() -> None:
 
 def test_a_corrupt_image_in_a_shard_fails_integrity() -> None:
     manifest = _manifest()
-    expected = dict.fromkeys(manifest["key"], "0" * 64)
-    results = check_dataset(
-        manifest,
-        stored_sha256=expected | {"k4": "f" * 64},
-        expected_sha256=expected,
-        num_rejected=0,
-        requirements=REQUIREMENTS,
-    )
+    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True)) | {"k4": "f" * 64}
+    results = check_dataset(manifest, stored_sha256=stored, num_rejected=0, requirements=REQUIREMENTS)
     (failed,) = (result for result in results if not result.passed)
     assert failed.name == "data/integrity" and "k4" in failed.observed
+
+
+def test_samples_without_an_image_pass_every_gate() -> None:
+    manifest = _manifest()
+    texts = ["kind", "source_format", "source_sha256", "image_sha256", "phash", "sha256"]
+    manifest.loc[4:6, texts] = ["text", "", "", "", "", ""]
+    manifest.loc[4:6, ["width", "height", "source_width", "source_height", "source_bytes"]] = 0
+    assert not _failed(_check(manifest))
+
+
+def test_a_held_out_text_in_training_fails_decontamination() -> None:
+    manifest = _manifest()
+    texts = ["kind", "source_format", "source_sha256", "image_sha256", "phash", "sha256"]
+    manifest.loc[[0, 11], texts] = ["text", "", "", "", "", ""]
+    assert not find_leaked(manifest, 2).any()
+    manifest.loc[0, "text_sha256"] = manifest.loc[11, "text_sha256"]
+    assert find_leaked(manifest, 2).tolist() == [True] + [False] * 11
+
+
+def test_pictures_that_are_not_square_pass_where_only_the_longer_side_counts() -> None:
+    manifest = _manifest()
+    manifest.loc[2, "height"] = 40
+    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
+    for square, failed in ((True, {"data/pictures"}), (False, set())):
+        wanted = replace(REQUIREMENTS, square=square)
+        results = check_dataset(manifest, stored_sha256=stored, num_rejected=0, requirements=wanted)
+        assert {result.name for result in results if not result.passed} == failed
+
+
+def test_one_category_that_crowds_out_the_others_fails() -> None:
+    manifest = _manifest()
+    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
+    for most, failed in ((0.5, set()), (0.4, {"data/balance"})):
+        wanted = replace(REQUIREMENTS, max_category_share=most)
+        results = check_dataset(manifest, stored_sha256=stored, num_rejected=0, requirements=wanted)
+        assert {result.name for result in results if not result.passed} == failed
+
+
+def test_a_licence_that_is_not_allowed_fails() -> None:
+    manifest = _manifest()
+    manifest.loc[5, "licence"] = "CC-BY-NC-4.0"
+    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
+    wanted = replace(REQUIREMENTS, allowed_licences=("MIT",))
+    results = check_dataset(manifest, stored_sha256=stored, num_rejected=0, requirements=wanted)
+    (failed,) = (result for result in results if not result.passed)
+    assert failed.name == "data/licences" and "k5" in failed.observed
+
+
+def test_drift_is_none_against_itself_and_whole_against_something_else() -> None:
+    manifest = _manifest()
+    assert (measure_drift(manifest, manifest)["drift"] == 0).all()
+    other = manifest.assign(category="chart", bytes=9000)
+    moved = measure_drift(manifest, other).set_index("property")["drift"]
+    assert moved["category"] == moved["bytes"] == 1.0 and moved["split"] == 0.0
+
+
+def test_drift_above_the_limit_fails_its_gate_and_a_missing_column_does_not_matter() -> None:
+    manifest = _manifest()
+    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
+    previous = manifest.assign(category="chart").drop(columns=["blur"])
+    for most, failed in ((1.0, set()), (0.5, {"data/drift"})):
+        wanted = replace(REQUIREMENTS, max_drift=most)
+        results = check_dataset(
+            manifest, stored_sha256=stored, num_rejected=0, requirements=wanted, previous=previous
+        )
+        assert {result.name for result in results if not result.passed} == failed
+
+
+def test_data_docs_show_every_suite(tmp_path: Path) -> None:
+    manifest = _manifest()
+    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
+    check_dataset(
+        manifest, stored_sha256=stored, num_rejected=0, requirements=REQUIREMENTS, docs=tmp_path / "docs"
+    )
+    index = (tmp_path / "docs" / "index.html").read_text()
+    assert "data unique" in index and "data decontaminated" in index
 
 
 def test_too_large_a_rejected_share_fails() -> None:

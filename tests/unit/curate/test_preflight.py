@@ -12,7 +12,8 @@ from components.config import CurateConfig, SourceConfig
 from components.curate import preflight
 from components.curate.archives import licence
 from components.curate.clients import Locator
-from components.curate.fetch import fetch
+from components.curate.packages import fetch
+from components.curate.schemes import source_keys
 from components.errors import ConfigError, SourceError
 
 
@@ -23,6 +24,10 @@ def _client(folder: Path, monkeypatch: pytest.MonkeyPatch, *, says: str, status:
     script.write_text(f"#!/bin/sh\necho '{says}' >&2\nexit {status}\n")
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def source(locator: str = "npm:some-vendor==1.0.0") -> SourceConfig:
+    return SourceConfig(locator=locator, reader="emoji", category="caption")
 
 
 def test_locator_round_trips() -> None:
@@ -56,7 +61,7 @@ def test_fetch_with_a_failing_network_is_not_a_config_error(
 ) -> None:
     _client(tmp_path / "bin", monkeypatch, says="npm error code EAI_AGAIN", status=1)
     with pytest.raises(SourceError, match="EAI_AGAIN"):
-        fetch(Locator("npm", "some-vendor", "1.0.0"), tmp_path / "cache")
+        fetch("npm:some-vendor==1.0.0", source(), tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*.tgz"))
 
 
@@ -94,6 +99,25 @@ def test_preflight_refuses_wrong_options(
 
 
 def test_preflight_refuses_a_source_listed_twice(curate_config: Callable[..., CurateConfig]) -> None:
-    source = curate_config().sources[0]
+    twice = curate_config().sources[0]
     with pytest.raises(ConfigError, match="twice"):
-        preflight(curate_config(sources=(source, source)))
+        preflight(curate_config(sources=(twice, twice)))
+
+
+@pytest.mark.parametrize(("name", "told"), [("emojis", "unknown reader 'emojis'"), ("", "needs a reader")])
+def test_preflight_of_an_unknown_reader_names_those_there_are(
+    curate_config: Callable[..., CurateConfig], name: str, told: str
+) -> None:
+    wrong = SourceConfig(locator="npm:alpha==1.0.0", reader=name, category="caption")
+    with pytest.raises(ConfigError, match=told) as caught:
+        preflight(curate_config(sources=(wrong,)))
+    assert "easy_vqa" in caught.value.fix
+
+
+def test_a_package_may_be_read_by_two_readers_under_keys_of_their_own(
+    curate_config: Callable[..., CurateConfig],
+) -> None:
+    one = curate_config().sources[1]
+    other = one.model_copy(update={"reader": "counting"})
+    keys = source_keys(curate_config(sources=(one, other)))
+    assert sorted(keys.values()) == ["alpha", "alpha-counting"]
