@@ -76,7 +76,7 @@ class ObjectStore:
         self._client: Any = session.client(
             "s3",
             config=Config(
-                retries={"mode": "standard", "max_attempts": ATTEMPTS},
+                retries={"mode": "standard"},
                 max_pool_connections=CONCURRENCY,
                 connect_timeout=10,
                 **anonymous,
@@ -161,18 +161,24 @@ class ObjectStore:
             if path.is_file():  # another process was faster
                 unfinished.unlink(missing_ok=True)
                 return
-            first = self._fill(file, wanted, advance)
-            if not self._intact(file, wanted, first):
-                file.truncate(0)
-                # The same bytes twice: it is this server's ETag that is no MD5.
-                if self._fill(file, wanted, advance) != first:
-                    file.truncate(0)
-                    raise SourceError(
-                        "an object came in with other content than its ETag says, twice",
-                        where=wanted.url,
-                        fix="check the connection and the server, then run the same command again",
-                    )
+            self._fill_intact(file, wanted, advance)
             os.replace(unfinished, path)
+
+    def _fill_intact(self, file: BufferedRandom, wanted: Object, advance: Any) -> None:
+        """Bring a file up to the object's content; what is damaged is fetched anew."""
+        seen: list[str] = []
+        while len(seen) < 3:
+            md5 = self._fill(file, wanted, advance)
+            # The same bytes twice: then it is this server's ETag that is no MD5.
+            if md5 in seen or self._intact(file, wanted, md5):
+                return
+            seen.append(md5)
+            file.truncate(0)
+        raise SourceError(
+            "an object came in with another content every time",
+            where=wanted.url,
+            fix="check the connection and the server, then run the same command again",
+        )
 
     def _fill(self, file: BufferedRandom, wanted: Object, advance: Any) -> str:
         """Bring a file up to the object's size; gives its MD5."""
