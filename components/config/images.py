@@ -24,8 +24,8 @@ class ImageLimits(Frozen):
     max_side: int = Field(20_000, ge=1, le=65_535)
     """Pixels of the longer side at most."""
     max_pixels: int = Field(89_000_000, ge=1, le=89_478_485)
-    """Width × height at most; more is taken for a decompression bomb. A decoder takes four to six bytes for
-    each, in every worker. The upper bound is Pillow's own."""
+    """Width × height at most, a quarter of it for WebP; more is taken for a decompression bomb. A decoder
+    takes four to six bytes for each, in every worker. The upper bound is Pillow's own."""
     max_aspect: float = Field(20.0, ge=1)
     """Longer side by shorter side at most."""
     animated: Literal["first_frame", "reject"] = "first_frame"

@@ -40,6 +40,8 @@ SIGNATURES = (
     (b"\0\0\0\x0cjP  ", "jp2"),
     (b"\xff\x4f\xff\x51", "jp2"),
 )
+HELD = {"webp": 4}
+"""Copies of the pixels that a decoder holds: libwebp's canvas, the one before it, and two of Pillow's."""
 
 
 def read_header(content: bytes, limits: ImageLimits) -> Header | Reason:
@@ -61,8 +63,8 @@ def read_header(content: bytes, limits: ImageLimits) -> Header | Reason:
         header = PARSERS[kind](content)
     except Unsound as unsound:
         return unsound.reason
-    except struct.error as error:
-        return Reason("truncated", evidence=f"inside the {kind} header: {error}")
+    except struct.error:
+        return Reason("truncated", evidence=f"ends inside the {kind} header, after {len(content)} bytes")
     return _judge(header, limits) or header
 
 
@@ -92,7 +94,7 @@ def _judge(header: Header, limits: ImageLimits) -> Reason | None:
     short, long = sorted((width, height))
     if short < 1:
         return Reason("corrupt", evidence=f"no pixels: {shown}")
-    if width * height > limits.max_pixels:
+    if width * height * HELD.get(header.format, 1) > limits.max_pixels:
         return Reason("decompression_bomb", evidence=shown)
     if long > limits.max_side:
         return Reason("too_large", evidence=shown)

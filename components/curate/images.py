@@ -119,10 +119,9 @@ def examine_image(image: Image.Image, limits: ImageLimits, *, side: int) -> Exam
     Args:
         side: Pixels of the longer side that the stored picture will have at most.
     """
-    flat, wanted = _flatten(image), max(side, CHECKED)
-    if max(flat.size) > wanted:
-        flat = flat.resize(_scaled(flat.size, wanted), Image.Resampling.BOX)
-    return _measure(flat, image.size, limits)
+    wanted = max(side, CHECKED)
+    size = _scaled(image.size, wanted) if max(image.size) > wanted else image.size
+    return _measure(_reduce_to(image, wanted, size), image.size, limits)
 
 
 def _measure(image: Image.Image, original: tuple[int, int], limits: ImageLimits) -> Examined | Reason:
@@ -204,7 +203,12 @@ def _decode(content: bytes, header: Header, wanted: int) -> Image.Image | Reason
         if picture.mode in ("I", "F") and header.bits != 16:
             return Reason("unsupported_pixels", evidence=f"mode {picture.mode} of {header.bits} bits")
         size = _scaled(seen, wanted) if max(seen) > wanted else seen
-        small = _reduce(picture, max(1, max(picture.size) // wanted))
+        return _reduce_to(picture, wanted, size)
+
+
+def _reduce_to(picture: Image.Image, wanted: int, size: tuple[int, int]) -> Image.Image:
+    """A flat RGB copy of `size`, whose longer side is at most `wanted`; nothing but pixels."""
+    small = _reduce(picture, max(1, max(picture.size) // wanted))
     small = small.copy() if small.size == size else small.resize(size, Image.Resampling.BOX)
     small.info = {}
     return small
