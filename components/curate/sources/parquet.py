@@ -179,7 +179,7 @@ def _label(value: Any, names: Sequence[str]) -> Any:
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
 
 
-class _Cursor:
+class Cursor:
     """A place in one column of one row group that moves forward."""
 
     def __init__(self, path: str, row_group: int, column: str) -> None:
@@ -216,12 +216,12 @@ def load_embedded(payload: Mapping[str, Any]) -> bytes:
         ValueError: the file is damaged, or no longer what was planned from.
     """
     key = (payload["parquet"], payload["row_group"], payload["column"])
-    cursor: _Cursor | None = getattr(_open, "cursor", None)
+    cursor: Cursor | None = getattr(_open, "cursor", None)
     try:
         if cursor is None or cursor.key != key or cursor.passed(payload["row"]):
             if cursor is not None:
                 cursor.close()
-            cursor = _open.cursor = _Cursor(*key)
+            cursor = _open.cursor = Cursor(*key)
         value = cursor.value(payload["row"])
     except (pa.ArrowException, OSError, ValueError) as error:
         _open.cursor = None

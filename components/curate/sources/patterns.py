@@ -92,10 +92,12 @@ def _fetch(pattern: str, locator: str, downloads: Path, where: str) -> list[Sele
         found = {each: None for one in _expand(pattern, where) for each in _match(store, one, where)}
         paths = store.fetch(found, downloads / "s3")
     except Unreachable as error:
-        if not remembered.is_file():
+        files = list(Selection.load(remembered).files) if remembered.is_file() else []
+        if not files or not all(each.path.is_file() for each in files):
             raise
-        console.print(f"[yellow]{locator}: {error.what}; the shards of the last time are taken")
-        return list(Selection.load(remembered).files)
+        said = f"{locator}: {error.what}; the shards of the last time are taken"
+        console.print(said, style="yellow", markup=False)
+        return files
     root = _root(pattern)
     files = [Selected(each.url[root:], path) for each, path in paths.items()]
     Selection(tuple(files)).save(remembered)

@@ -10,6 +10,7 @@ import pytest
 import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
+from s3 import Bucket
 from tiny_corpora import answers, failures, png, write, write_tar
 from tiny_corpora import read as read_source
 
@@ -19,7 +20,7 @@ from components.curate.sources import patterns
 from components.curate.sources import webdataset as source
 from components.curate.sources.listing import Selected
 from components.curate.sources.pairs import Layout
-from components.errors import ConfigError
+from components.errors import ConfigError, SourceError
 
 read = partial(read_source, source.SCHEME, source.READER)
 LAYOUT = Layout.of(SourceConfig(locator="webdataset:x.tar", category="photos"))
@@ -205,3 +206,50 @@ def test_webdataset_no_bytes_end_a_run(tmp_path_factory: pytest.TempPathFactory,
     path = tmp_path_factory.getbasetemp() / "noise.tar"
     path.write_bytes(content)
     assert list(source.read_shard(Selected("noise.tar", path), LAYOUT))
+
+
+def test_webdataset_shards_of_an_s3_server_are_fetched_once(s3_bucket: Bucket, tmp_path: Path) -> None:
+    for name in ("wds/train-000.tar", "wds/train-001.tar", "wds/val-000.tar", "wds/deep/x.tar"):
+        path = write_tar(tmp_path / name, [("a.jpg", png(len(name))), ("a.txt", name)])
+        s3_bucket.client.upload_file(str(path), s3_bucket.name, name)
+    downloads = tmp_path / "downloads"
+    locator = f"webdataset:{s3_bucket.url}/wds/*.tar"
+    drafts = read(locator, downloads)
+    assert {each.original_id: each.split for each in drafts} == {
+        "train-000.tar/a": "train",
+        "train-001.tar/a": "train",
+        "val-000.tar/a": "validation",
+    }
+    assert source.READER.load is not None
+    assert source.READER.load(drafts[0].payload) == png(len("wds/train-000.tar"))
+    stamps = {path: path.stat().st_mtime_ns for path in (downloads / "s3").iterdir()}
+    assert read(locator, downloads) == drafts
+    assert {path: path.stat().st_mtime_ns for path in (downloads / "s3").iterdir()} == stamps
+    braces = read(f"webdataset:{s3_bucket.url}/wds/train-{{000..001}}.tar", downloads)
+    assert [each.original_id for each in braces] == ["train-000.tar/a", "train-001.tar/a"]
+    for wrong in (
+        f"{s3_bucket.url}/wds/train-{{000..002}}.tar",
+        f"{s3_bucket.url}/none/*.tar",
+        "s3://bucket",
+    ):
+        with pytest.raises(ConfigError):
+            read(f"webdataset:{wrong}", downloads)
+
+
+def test_webdataset_changed_shard_is_another_version_and_a_silent_server_the_last_one(
+    s3_bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    locator, downloads = f"webdataset:{s3_bucket.url}/s.tar", tmp_path / "downloads"
+    config = SourceConfig(locator=locator, category="photos")
+    versions = []
+    for text in ("one", "two"):
+        path = write_tar(tmp_path / "s.tar", [("a.jpg", png(1)), ("a.txt", text)])
+        s3_bucket.client.upload_file(str(path), s3_bucket.name, "s.tar")
+        versions.append(source.fetch_webdataset(locator, config, downloads).version)
+    assert versions[0] != versions[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    assert source.fetch_webdataset(locator, config, downloads).version == versions[1]
+    assert "the shards of the last time are taken" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(SourceError, match="no answer"):
+        source.fetch_webdataset(locator, config, tmp_path / "elsewhere")
