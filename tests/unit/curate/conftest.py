@@ -18,6 +18,7 @@ import pytest
 from PIL import Image, ImageDraw
 from tiny_packages import write_deb
 
+from components.artifacts import Dataset
 from components.config import CurateConfig, Execution, SourceConfig, TextFilter
 
 LABELS = "npm:emojibase-data==1.0.0"
@@ -50,19 +51,30 @@ def curate_config(tmp_path: Path, download_cache: Path) -> Callable[..., CurateC
     """A config over all readers, in a workspace of its own; keywords replace its fields."""
 
     def make(workspace: str = "workspace", **fields: object) -> CurateConfig:
-        settings: dict[str, object] = {
-            "name": "tiny",
-            "sources": sources(),
-            "samples_per_shard": 25,
-            "min_samples_per_category": 5,
-            "max_rejected_share": 0.5,
-            "execution": Execution(
-                workspace=tmp_path / workspace, download_cache=str(download_cache), workers=1
-            ),
-        }
-        return CurateConfig.model_validate(settings | fields)
+        execution = Execution(workspace=tmp_path / workspace, download_cache=str(download_cache), workers=1)
+        return CurateConfig.model_validate(settings() | {"execution": execution} | fields)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def curated(tmp_path_factory: pytest.TempPathFactory, download_cache: Path) -> Dataset:
+    """The dataset of `curate_config()`; tests read it and change nothing."""
+    from components.curate import curate
+
+    workspace = tmp_path_factory.mktemp("curated")
+    execution = Execution(workspace=workspace, download_cache=str(download_cache), workers=1)
+    return curate(config=CurateConfig.model_validate(settings() | {"execution": execution}))
+
+
+def settings() -> dict[str, object]:
+    return {
+        "name": "tiny",
+        "sources": sources(),
+        "samples_per_shard": 25,
+        "min_samples_per_category": 5,
+        "max_rejected_share": 0.5,
+    }
 
 
 def sources() -> tuple[SourceConfig, ...]:

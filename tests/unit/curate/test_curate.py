@@ -16,8 +16,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from components.artifacts import Dataset
 from components.config import CurateConfig
-from components.curate import chunks, curate, engines
+from components.curate import curate, engines
 from components.curate.plan import name_keys
 from components.curate.samples import Turn, hash_text
 from components.errors import GateFailed
@@ -33,27 +34,31 @@ def logs_of(uri: str) -> Path:
     return Path(uri).parent / "logs"
 
 
-def test_curate_twice_gives_the_same_bytes(curate_config: Callable[..., CurateConfig]) -> None:
-    first, second = curate(config=curate_config("a")), curate(config=curate_config("b"))
+def test_curate_twice_gives_the_same_bytes(
+    curate_config: Callable[..., CurateConfig], curated: Dataset
+) -> None:
+    first, second = curated, curate(config=curate_config("b"))
     assert first.uri != second.uri
     assert (first.digest, first.version) == (second.digest, second.version)
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_curate_with_two_workers_gives_the_same_bytes(
-    curate_config: Callable[..., CurateConfig], monkeypatch: pytest.MonkeyPatch, engine: str
+    curate_config: Callable[..., CurateConfig],
+    curated: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
 ) -> None:
-    one = curate(config=curate_config("one"))
     monkeypatch.setattr(engines, "MIN_JOBS_FOR_POOL", 1)
     config = curate_config("many")
     update = {"workers": 2, "engine": engine}
     execution = config.execution.model_copy(update=update)
     many = curate(config=config.model_copy(update={"execution": execution}))
-    assert many.digest == one.digest and many.uri != one.uri
+    assert many.digest == curated.digest and many.uri != curated.uri
 
 
-def test_curate_writes_what_the_contract_says(curate_config: Callable[..., CurateConfig]) -> None:
-    dataset = curate(config=curate_config())
+def test_curate_writes_what_the_contract_says(curated: Dataset) -> None:
+    dataset = curated
     manifest = pd.read_parquet(dataset.path / "manifest.parquet")
     assert list(manifest.columns) == list(COLUMNS) and len(manifest) == dataset.num_samples
     row = manifest.iloc[7]
@@ -95,10 +100,9 @@ def test_curate_decodes_every_picture_once(
 
 
 def test_curate_killed_ten_times_gives_the_same_bytes(
-    curate_config: Callable[..., CurateConfig], monkeypatch: pytest.MonkeyPatch
+    curate_config: Callable[..., CurateConfig], curated: Dataset
 ) -> None:
-    monkeypatch.setattr(chunks, "CHUNK", 250)
-    whole = curate(config=curate_config("whole"))
+    whole = curated
     config = curate_config("killed")
     noise = random.Random(4)
     kills = 0
@@ -163,10 +167,9 @@ def test_curate_compares_with_the_version_in_the_workspace(
 
 
 def test_curate_texts_rejected_before_drawing_lie_in_quarantine_with_their_evidence(
-    curate_config: Callable[..., CurateConfig],
+    curated: Dataset,
 ) -> None:
-    dataset = curate(config=curate_config())
-    logs = logs_of(dataset.uri)
+    logs = logs_of(curated.uri)
     rejected = pd.read_parquet(logs / "quarantine.parquet").set_index("reason")
     assert rejected.loc["email", "evidence"] == "someone@not-reserved.net"
     assert set(rejected.loc["boilerplate", "evidence"]) == {f"4 times: icon set {n}" for n in range(4)}
@@ -185,8 +188,12 @@ def test_keys_depend_on_nothing_but_the_sample(curate_config: Callable[..., Cura
     assert len(set(name_keys("x", ["a", "a", "a"]))) == 3
 
 
-def test_curate_leaves_no_process_behind(curate_config: Callable[..., CurateConfig]) -> None:
-    curate(config=curate_config())
+def test_curate_leaves_no_process_behind(
+    curate_config: Callable[..., CurateConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "MIN_JOBS_FOR_POOL", 1)
+    config = curate_config()
+    curate(config=config.model_copy(update={"execution": config.execution.model_copy(update={"workers": 2})}))
     done = subprocess.run(["ps", "-o", "ppid=,args=", "-A"], capture_output=True, text=True, check=True)
     own = [line for line in done.stdout.splitlines() if line.split()[0] == str(os.getpid())]
     assert not [line for line in own if "spawn_main" in line]
