@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ks_2samp
 
 CATEGORICAL = ("category", "split", "source", "licence", "kind", "label", "source_format")
 NUMERICAL = ("num_turns", "num_chars", "num_words", "bytes", "source_width", "source_height", "blur")
@@ -21,6 +20,8 @@ def measure_drift(manifest: pd.DataFrame, previous: pd.DataFrame) -> pd.DataFram
         manifest: One row per sample of the new version.
         previous: The same of the version before; it may have been written with other columns.
     """
+    from scipy.stats import ks_2samp  # over a second, and every worker process of curation imports this
+
     rows: list[dict[str, str | float]] = []
     both = set(manifest.columns) & set(previous.columns)
     for name in (each for each in CATEGORICAL if each in both):
