@@ -170,7 +170,7 @@ def _skip_sparse(file: IO[bytes], walk: _Walk) -> None:
 def _judge(walk: _Walk, info: tarfile.TarInfo, extension: _Extension, member: Member) -> Member | BadMember:
     """The member with its name cleaned, or why it is refused."""
     shown = member.name.encode("utf-8", "backslashreplace").decode()[:200]
-    reason = extension.problem or _find_kind(info) or _find_unsafe(member.name, walk.limits)
+    reason = extension.problem or _find_kind(info) or find_unsafe(member.name, walk.limits)
     if reason:
         return BadMember(shown, reason)
     name = "/".join(part for part in member.name.split("/") if part not in ("", "."))
@@ -193,7 +193,7 @@ def _find_kind(info: tarfile.TarInfo) -> Reason | None:
     return Reason("not_a_file", evidence=(kind + target).encode("utf-8", "backslashreplace").decode())
 
 
-def _find_unsafe(name: str, limits: TarLimits) -> Reason | None:
+def find_unsafe(name: str, limits: TarLimits) -> Reason | None:
     """A path that leaves the archive, or that no file system or database would take."""
     if len(name.encode("utf-8", "surrogateescape")) > limits.max_name_bytes:
         return Reason("unsafe_path", evidence=f"longer than {limits.max_name_bytes} bytes")
