@@ -239,8 +239,8 @@ def _parse_pax(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
     while content:
         length, space, _ = content[:16].partition(b" ")
-        if not (space and length.isdigit()):
-            raise ValueError("a record without its length")
+        if not (space and length.isdigit()) or int(length) > len(content):
+            raise ValueError("a record of no length, or of more than there is")
         record, content = content[len(length) + 1 : int(length)], content[int(length) :]
         key, equals, value = record.partition(b"=")
         if not (equals and value.endswith(b"\n")):
