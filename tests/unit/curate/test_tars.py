@@ -70,8 +70,6 @@ def test_number_and_size_of_members_are_bounded() -> None:
 STORABLE = st.characters(codec="utf-8")
 """No lone surrogates: they are refused."""
 NAME = st.text(st.characters(codec="utf-8", exclude_characters="/\\", exclude_categories=("C",)), min_size=1)
-    st.characters(codec="utf-8", exclude_characters="/\\\0", exclude_categories=("C",)), min_size=1
-)
 
 
 @given(
