@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import TypeVar, cast
 
 from components.config import SourceConfig
@@ -30,6 +31,18 @@ def split_of(seed: int, kind: str, group: str, *, unseen: float, validation: flo
     if place < unseen:
         return "test"
     return "validation" if place < unseen + validation else "train"
+
+
+def divide(
+    seed: int, kind: str, groups: Iterable[str], *, unseen: float, validation: float
+) -> dict[str, Split]:
+    """Group → split, where there are few groups: by rank, so that of three groups no split stays empty."""
+    ranked = sorted(set(groups), key=lambda group: (share(seed, kind, group), group))
+    test, held_out = ceil(unseen * len(ranked)), ceil(unseen * len(ranked)) + ceil(validation * len(ranked))
+    return {
+        group: "test" if rank < test else "validation" if rank < held_out else "train"
+        for rank, group in enumerate(ranked)
+    }
 
 
 def pick(choices: Sequence[T], seed: int, *key: str) -> T:
