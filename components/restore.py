@@ -66,7 +66,8 @@ def restore(uri: str, model: str, reference: str, *, workspace: Path, remote: st
         for record in records
         if record.artifact["kind"] == "dataset"
     ]
-    placed = [_place(record, artifacts) for record in records]
+    moved = {each.artifact["record"]: str(_directory(each, artifacts) / "record.json") for each in records}
+    placed = [_place(record, artifacts, moved) for record in records]
     release = next((record for record in records if record.stage == "deploy"), records[0])
     return Restored(config, tuple(placed), tuple(datasets), release.git_commit)
 
@@ -91,16 +92,19 @@ def _restore_dataset(record: Record, artifacts: Path, workspace: Path, remote: s
     return output
 
 
-def _place(record: Record, artifacts: Path) -> Path:
-    """Write a record where the stage would have, with the paths of this workspace."""
+def _place(record: Record, artifacts: Path, moved: dict[str, str]) -> Path:
+    """Write a record where the stage would have, with the paths of this workspace.
+
+    Args:
+        moved: Path of every record on the machine that wrote it → its path here.
+    """
     path = _directory(record, artifacts) / "record.json"
     if path.is_file():
         return path
     here = record.model_dump(mode="json")
     here["artifact"] |= {"uri": str(path.parent / "output"), "record": str(path)}
     for parent in here["parents"]:
-        there = Path(parent["record"])
-        parent["record"] = str(artifacts / there.parent.parent.name / there.parent.name / there.name)
+        parent["record"] = moved[parent["record"]]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(here, indent=1))
     return path

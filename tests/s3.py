@@ -61,12 +61,15 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def s3_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def s3_bucket(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A new bucket; the environment names the server and its credentials, as a user's would."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in environment(s3_endpoint).items():
         monkeypatch.setenv(name, value)
+    empty = tmp_path / "aws-config"  # DVC wants a regular file
+    empty.write_text("")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(empty))
     bucket = Bucket(s3_endpoint, f"bucket-{next(_numbers)}", client(s3_endpoint))
     bucket.client.create_bucket(Bucket=bucket.name)
     return bucket
