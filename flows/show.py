@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from components.artifacts import Artifact, Dataset, Mixture, Release, Scores
+from components.report.data import pages
 
 
 def stage(name: str, artifact: Artifact) -> None:
@@ -21,6 +22,10 @@ def stage(name: str, artifact: Artifact) -> None:
         create_table_artifact(
             rows, key=key, description=f"{artifact.num_samples} samples, version {artifact.version}"
         )
+        for title, page in pages(Path(artifact.record).parent / "logs").items():
+            if page.is_file():
+                part = page.parent.name.replace("_", "-")
+                create_link_artifact(page.resolve().as_uri(), key=f"{key}-{part}", link_text=title)
     elif isinstance(artifact, Scores):
         scores = json.loads((artifact.path / "scores.json").read_text())
         rows = [

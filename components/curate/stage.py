@@ -19,6 +19,7 @@ from components.curate.contact import draw_contact_sheet
 from components.curate.delivery import deliver
 from components.curate.engines import Engine, open_engine
 from components.curate.funnel import Funnel
+from components.curate.gallery import build_gallery
 from components.curate.plan import plan_sources
 from components.curate.quarantine import write_quarantine
 from components.curate.shards import read_stored, write_dataset
@@ -33,7 +34,8 @@ def curate(run: Run, *, config: CurateConfig) -> Fields:
     """Raw sources → gated, deduplicated, decontaminated, deterministic shards with a manifest.
 
     What was rejected lies in `logs/quarantine/` and `logs/quarantine.parquet` with reason codes, the
-    count at every filter in `logs/funnel.json`, a contact sheet in `logs/contact.png`.
+    count at every filter in `logs/funnel.json`; to be looked at: `logs/contact.png`, `logs/gallery.html`,
+    and Great Expectations' Data Docs in `logs/data_docs/index.html`.
 
     Raises:
         ConfigError: a source does not exist.
@@ -55,6 +57,7 @@ def curate(run: Run, *, config: CurateConfig) -> Fields:
             samples_per_shard=config.samples_per_shard,
             seed=config.seed,
         )
+        build_gallery(run.directory).write(run.logs / "gallery.html", config.name)
         _check(run, config, engine, len(funnel.rejected))
     version = dataset_version(run.output)
     run.dataset_versions[config.name] = version

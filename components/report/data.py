@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -36,6 +37,8 @@ class DataSection:
     categories: tuple[Category, ...]
     splits: tuple[str, ...]
     contact: str | None
+    links: tuple[tuple[str, str], ...]
+    """Name and address of pages with more: the gallery, Great Expectations' Data Docs."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,18 @@ def data(files: RunFiles) -> DataSection | None:
         categories=_categories(funnel["kept"]),
         splits=SPLITS,
         contact=picture(outcome.logs / "contact.png"),
+        links=tuple(
+            (name, path.resolve().as_uri()) for name, path in pages(outcome.logs).items() if path.is_file()
+        ),
     )
+
+
+def pages(logs: Path) -> dict[str, Path]:
+    """Pages that curation leaves beside its output, by what they are called."""
+    return {
+        "gallery of what was kept and rejected": logs / "gallery.html",
+        "Great Expectations' Data Docs": logs / "data_docs" / "index.html",
+    }
 
 
 def _categories(kept: list[dict[str, Any]]) -> tuple[Category, ...]:

@@ -19,6 +19,8 @@ from mlflow.entities import DatasetInput, Metric, Param, RunTag
 from components.artifacts import Record
 from components.config import Execution, TrackingConfig
 
+PAGES = ("gallery.html", "data_docs")
+"""What a stage may leave in its logs for people to look at, also in MLflow."""
 MAX_BATCH = 1000
 """Metrics that MLflow takes in one call."""
 
@@ -65,6 +67,12 @@ class Tracker:
         if inputs:
             self.client.log_inputs(run_id, inputs)
         self.client.log_artifact(run_id, str(record_path))
+        for name in () if cached else PAGES:
+            path = record_path.parent / "logs" / name
+            if path.is_dir():
+                self.client.log_artifacts(run_id, str(path), name)
+            elif path.is_file():
+                self.client.log_artifact(run_id, str(path))
         self.client.set_terminated(run_id)
         return run_id
 

@@ -119,11 +119,11 @@ def curate(life: Lifecycle) -> None:
         seconds=81.0,
     )
     steps, left = [], 10000
-    for name, gone in (
-        ("integrity", 120),
-        ("exact_duplicate", 700),
-        ("near_duplicate", 150),
-        ("decontamination", 30),
+    for name, reason, gone in (
+        ("pixels", "blank", 120),
+        ("exact_duplicate", "exact_duplicate", 700),
+        ("near_duplicate", "near_duplicate", 150),
+        ("decontamination", "in_test", 30),
     ):
         steps.append(
             {
@@ -131,7 +131,9 @@ def curate(life: Lifecycle) -> None:
                 "num_in": left,
                 "num_out": left - gone,
                 "seconds": 0.4,
+                "samples_per_s": left / 0.4,
                 "rejected": {"caption": gone},
+                "reasons": {reason: gone},
             }
         )
         left -= gone
