@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from components.config.base import Frozen, StageConfig, execution_field
 from components.config.images import ImageLimits
 from components.config.text import TextFilter
+from components.config.urls import UrlConfig
 
 
 class SourceConfig(Frozen):
@@ -29,6 +30,8 @@ class SourceConfig(Frozen):
     """SHA-256 of the content of a source that has no version (`folder`, `webdataset`, `urls`, a local
     `hub` directory). Empty: taken as it is found; given: another content is refused."""
     text: TextFilter = TextFilter()
+    urls: UrlConfig = UrlConfig()
+    """How pictures are downloaded, of a `urls:` source."""
     options: dict[str, str | int | float | bool | list[str] | dict[str, str]] = Field(default_factory=dict)
     """What the reader wants besides, for example `groups` or `held_out` of emoji."""
 

@@ -12,13 +12,18 @@ from components.config import CurateConfig, SourceConfig
 from components.curate import packages
 from components.curate.fetch import Scheme
 from components.curate.samples import slug
-from components.curate.sources import READERS, Reader
+from components.curate.sources import READERS, Reader, folder, hub, webdataset
+from components.curate.sources.urls import scheme as urls
 from components.errors import ConfigError
 
 SCHEMES: Mapping[str, Scheme] = {
     "pypi": packages.SCHEME,
     "npm": packages.SCHEME,
     "deb": packages.SCHEME,
+    "hub": hub.SCHEME,
+    "folder": folder.SCHEME,
+    "webdataset": webdataset.SCHEME,
+    "urls": urls.SCHEME,
 }
 
 

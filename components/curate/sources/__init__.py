@@ -9,34 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.curate.sources import clipart, digits, easy_vqa, emoji, tables
+from components.curate.sources import (
+    arc,
+    clipart,
+    counting,
+    digits,
+    easy_vqa,
+    emoji,
+    fashion,
+    flags,
+    folder,
+    hub,
+    maps,
+    screenshots,
+    tables,
+    texts,
+    webdataset,
+)
 from components.curate.sources.reader import Archives, Reader
+from components.curate.sources.urls import reader as urls
 
 __all__ = ["READERS", "Archives", "Reader"]
 
 READERS: Mapping[str, Reader] = {
-    "clipart": Reader(clipart.plan, clipart.render, options={"unseen_folders": float, "validation": float}),
-    "easy_vqa": Reader(easy_vqa.plan, load=easy_vqa.load, options={"validation": float}),
-    "emoji": Reader(
-        emoji.plan,
-        emoji.render,
-        options={
-            "labels": str,
-            "groups": list,
-            "held_out": bool,
-            "unseen_concepts": float,
-            "validation": float,
-        },
-        locators=("labels",),
-    ),
-    "digits": Reader(
-        digits.plan,
-        digits.render,
-        options={"train": int, "validation": int, "test": int, "min_digits": int, "max_digits": int},
-    ),
-    "tables": Reader(
-        tables.plan,
-        tables.render,
-        options={"train": int, "validation": int, "test": int, "unseen_packages": float},
-    ),
+    "arc": arc.READER,
+    "clipart": clipart.READER,
+    "counting": counting.READER,
+    "digits": digits.READER,
+    "easy_vqa": easy_vqa.READER,
+    "emoji": emoji.READER,
+    "fashion": fashion.READER,
+    "flags": flags.READER,
+    "folder": folder.READER,
+    "hub": hub.READER,
+    "maps": maps.READER,
+    "screenshots": screenshots.READER,
+    "tables": tables.READER,
+    "texts": texts.READER,
+    "urls": urls.READER,
+    "webdataset": webdataset.READER,
 }

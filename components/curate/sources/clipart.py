@@ -17,6 +17,7 @@ from PIL import Image
 from components.config import CurateConfig, SourceConfig
 from components.curate.archives import members
 from components.curate.samples import Draft, Split, Turn, share
+from components.curate.sources.reader import Reader
 from components.curate.sources.vector import rasterize
 
 QUESTION = "What does this drawing show?"
@@ -57,3 +58,6 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
 def render(payload: dict[str, Any], size: int) -> Image.Image:
     """The whole drawing on a white square."""
     return rasterize(payload["svg"], size)
+
+
+READER = Reader(plan, render, options={"unseen_folders": float, "validation": float})

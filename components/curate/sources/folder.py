@@ -143,18 +143,18 @@ def find_samples(place: Place, layout: Layout, tables: Sequence[str]) -> Iterato
 
 
 def _from_tables(place: Place, layout: Layout, tables: Sequence[str]) -> Iterator[Found | Refused]:
-    merged: dict[tuple[str, str], Found] = {}
+    rows: dict[tuple[str, str], list[Found]] = {}
     refused: list[Refused] = []
     for table in tables:
         for each in _from_table(place, layout, table):
             if isinstance(each, Refused):
                 refused.append(each)
-                continue
-            key = (each.original_id, each.pair.split)
-            merged[key] = _merge(merged[key], each) if key in merged else each
-    yield from merged.values()
+            else:
+                rows.setdefault((each.original_id, each.pair.split), []).append(each)
+    for several in rows.values():
+        yield several[0] if len(several) == 1 else _merge(several)
     yield from refused
-    mentioned = {found.original_id for found in merged.values()} | {each.original_id for each in refused}
+    mentioned = {original_id for original_id, _ in rows} | {each.original_id for each in refused}
     for name in place.listing.files:
         if is_picture(name) and name not in mentioned:
             yield Refused(name, Reason("no_text", evidence="no row names it"))
@@ -191,7 +191,7 @@ def _find_picture(place: Place, layout: Layout, table: str, row_id: str, pair: P
 
 
 def _found_file(place: Place, layout: Layout, name: str, pair: Pair, split: str) -> Found | Refused:
-    path = place.root / name
+    path = place.listing.files.get(name) or place.root / name
     if reason := too_large(path.stat().st_size):
         return Refused(name, reason)
     folder, stem = posixpath.dirname(name), posixpath.splitext(name)[0]
@@ -216,32 +216,32 @@ def resolve(place: Place, folder: str, named: Any) -> str | Reason:
         return Reason("no_image", evidence=f"no file: {shown}")
     if ODD.search(named):
         return Reason("unsafe_path", evidence=ascii(shown))
-    for base in dict.fromkeys((place.images,) if place.images else (folder, "")):
-        path = Path(posixpath.normpath(place.root / base / named))
-        if not path.is_relative_to(place.root) or (path.exists() and not inside(path, place.root)):
-            return Reason("unsafe_path", evidence=shown)
-        name = path.relative_to(place.root).as_posix()
-        if name in place.listing.refused:
-            return place.listing.refused[name]
+    bases = (place.images,) if place.images else (folder, "")
+    names = list(dict.fromkeys(posixpath.normpath(posixpath.join(base, named)) for base in bases))
+    for name in names:
         if name in place.listing.files:
             return name
-        if path.is_file():  # through a link to a folder inside
+        if name in place.listing.refused:
+            return place.listing.refused[name]
+    for path in (place.root / name for name in names):
+        if path.is_file() and inside(path, place.root):  # through a link to a folder inside
             return path.resolve().relative_to(place.root).as_posix()
-    return Reason("missing_image", evidence=shown)
+    leaves = any(name.startswith(("/", "..")) or not inside(place.root / name, place.root) for name in names)
+    return Reason("unsafe_path" if leaves else "missing_image", evidence=shown)
 
 
-def _merge(first: Found, second: Found) -> Found:
-    """Two rows about one picture: all their turns; of everything else the first that says it."""
-    one, other = first.pair, second.pair
+def _merge(rows: Sequence[Found]) -> Found:
+    """Rows about one picture: all their turns; of everything else the first that says it."""
+    pairs = [each.pair for each in rows]
     return replace(
-        first,
+        rows[0],
         pair=replace(
-            one,
-            turns=tuple(dict.fromkeys((*one.turns, *other.turns))),
-            label=one.label or other.label,
-            licence=one.licence or other.licence,
-            group=one.group or other.group,
-            facts=other.facts | one.facts,
+            pairs[0],
+            turns=tuple(dict.fromkeys(turn for pair in pairs for turn in pair.turns)),
+            label=next((pair.label for pair in pairs if pair.label), ""),
+            licence=next((pair.licence for pair in pairs if pair.licence), ""),
+            group=next((pair.group for pair in pairs if pair.group), ""),
+            facts={name: fact for pair in reversed(pairs) for name, fact in pair.facts.items()},
         ),
     )
 

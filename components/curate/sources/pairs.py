@@ -43,6 +43,7 @@ UNITS = ("image", "folder", "shard")
 """What readers themselves keep together."""
 METADATA = "metadata"
 MAX_FACTS = 100
+MAX_SHAPES = 1000
 COLUMN_OPTIONS: Mapping[str, type] = {
     **dict.fromkeys(USUAL, str),
     "group_by": str,
@@ -85,6 +86,8 @@ class Layout:
     prompt: str
     label_question: str
     text_only: bool
+    _roles: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
+    """Names of a row's fields → what is found where in such a row."""
 
     @classmethod
     def of(cls, source: SourceConfig) -> Layout:
@@ -131,46 +134,54 @@ class Layout:
             raise ConfigError(
                 f"there is no column '{missing[0]}'", where=where, fix=f"columns: {', '.join(names)}"
             )
-        found = {role: self.name(role, names) for role in USUAL}
+        found = self._find_roles(tuple(names))
         found |= {name: name for name in (*wanted, *CHOICES, METADATA) if name in names}
         return {role: name for role, name in found.items() if name}
 
+    def _find_roles(self, names: tuple[str, ...]) -> dict[str, str]:
+        if names not in self._roles:
+            if len(self._roles) > MAX_SHAPES:
+                self._roles.clear()
+            self._roles[names] = {role: self.name(role, names) for role in USUAL}
+        return self._roles[names]
+
     def read(self, row: Mapping[str, Any]) -> Pair | Reason:
-        """What a row says, or why it cannot be read (`bad_turns`, `invalid_utf8`)."""
-        images = _as_images(self._value("image", row))
+        """What a row says, or why it cannot be read (`bad_turns`, `invalid_utf8`).
+
+        Args:
+            row: Its fields by name; none of them without a name.
+        """
+        roles = self._find_roles(tuple(row))
+        images = _as_images(row.get(roles["image"]))
         turns: list[Turn] = []
         for role in ("messages", "question", "caption"):
             if self._wanted(role, turns):
-                found = self._read_texts(role, row)
+                found = self._read_texts(role, row, roles)
                 if isinstance(found, Reason):
                     return found
                 turns += found.turns
                 images = images or found.images
-        label = as_text(self._value("label", row))
+        label = as_text(row.get(roles["label"]))
         if self.label_question and label and not turns:
             turns.append(Turn(self.label_question, label))
         pair = Pair(
             turns=tuple(dict.fromkeys(turns)),
             images=images,
             label=label,
-            licence=as_text(self._value("licence", row)),
-            split=as_text(self._value("split", row)),
+            licence=as_text(row.get(roles["licence"])),
+            split=as_text(row.get(roles["split"])),
             group=as_text(row.get(self.group_by)),
             facts=dict(islice(self._read_facts(row), MAX_FACTS)),
         )
         return _find_odd(pair) or pair
-
-    def _value(self, role: str, row: Mapping[str, Any]) -> Any:
-        name = self.name(role, row)
-        return row[name] if name else None
 
     def _wanted(self, role: str, turns: Sequence[Turn]) -> bool:
         if any(text in self.chosen for text in TEXTS):
             return role in self.chosen
         return not turns
 
-    def _read_texts(self, role: str, row: Mapping[str, Any]) -> _Texts | Reason:
-        value = self._value(role, row)
+    def _read_texts(self, role: str, row: Mapping[str, Any], roles: Mapping[str, str]) -> _Texts | Reason:
+        value = row.get(roles[role])
         if value is None or value == []:
             return _Texts()
         if role == "messages":
@@ -178,7 +189,7 @@ class Layout:
             read = parsed if isinstance(parsed, Reason) else read_conversation(parsed, prompt=self.prompt)
             return read if isinstance(read, Reason) else _Texts(read.turns, read.images)
         if role == "question":
-            answer = self._value("answer", row)
+            answer = row.get(roles["answer"])
             choices = next((row[name] for name in CHOICES if isinstance(row.get(name), list)), None)
             return _Texts(tuple(_read_questions(value, answer, choices)))
         caption = _first(value)
@@ -254,9 +265,11 @@ def _flatten(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]
 def _find_odd(pair: Pair) -> Reason | None:
     """Text that no UTF-8 file can hold: what was not UTF-8 in the source was read as surrogates."""
     texts = [text for turn in pair.turns for text in (turn.question, turn.answer)]
-    for text in (*texts, pair.label, pair.licence, pair.split, pair.group, *pair.facts, *pair.facts.values()):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            return Reason("invalid_utf8", evidence=ascii(text[max(error.start - 20, 0) : error.end + 20]))
+    whole = "\n".join(
+        (*texts, pair.label, pair.licence, pair.split, pair.group, *pair.facts, *pair.facts.values())
+    )
+    try:
+        whole.encode()
+    except UnicodeEncodeError as error:
+        return Reason("invalid_utf8", evidence=ascii(whole[max(error.start - 20, 0) : error.end + 20]))
     return None

@@ -61,7 +61,7 @@ def read_parquet(path: Path, layout: Layout) -> Iterator[Row | Reason]:
         ConfigError: an option names a column that is not there.
     """
     try:
-        with pq.ParquetFile(path, buffer_size=BUFFER) as file:
+        with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
             yield from _Table(path, file, layout).rows()
     except ConfigError:
         raise
@@ -184,7 +184,7 @@ class Cursor:
 
     def __init__(self, path: str, row_group: int, column: str) -> None:
         self.key = (path, row_group, column)
-        self._file = pq.ParquetFile(path, buffer_size=BUFFER)
+        self._file = pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
         self._batches = self._file.iter_batches(
             LOADED_ROWS, row_groups=[row_group], columns=[column], use_threads=False
         )

@@ -89,7 +89,7 @@ def _read_csv(path: Path) -> Iterator[Row | Reason]:
                     evidence = f"line {reader.line_num}: {len(values)} fields instead of {len(names)}"
                     yield Reason("bad_row", evidence=evidence)
                 else:
-                    yield dict(zip(names, values, strict=True))
+                    yield {name: value for name, value in zip(names, values, strict=True) if name}
         except csv.Error as error:
             yield Reason("corrupt_table", evidence=f"from line {reader.line_num} on: {error}")
 

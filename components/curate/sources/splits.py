@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import get_args
 
 from components.curate.samples import Split, share, slug
@@ -27,7 +26,7 @@ OFFICIAL = "official_test"
 
 def split_of_folder(name: str) -> str:
     """The name of a split that a file lies below; empty where there is none."""
-    return next((part for part in PurePosixPath(name).parent.parts if part.casefold() in NAMES), "")
+    return next((part for part in name.split("/")[:-1] if part.casefold() in NAMES), "")
 
 
 def split_of_table(name: str) -> str:
@@ -35,7 +34,7 @@ def split_of_table(name: str) -> str:
 
     For files of many samples only: `train station.jpg` says nothing about its split.
     """
-    words = re.split(r"[-._ 0-9]+", PurePosixPath(name).name)
+    words = re.split(r"[-._ 0-9]+", name.rpartition("/")[2])
     return split_of_folder(name) or next((word for word in words if word.casefold() in NAMES), "")
 
 

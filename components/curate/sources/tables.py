@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.frames import Column, read_columns
+from components.curate.sources.reader import Reader
 
 COLOURS = {
     "red": (214, 39, 40),
@@ -164,3 +165,8 @@ def _draw_table(pen: ImageDraw.ImageDraw, texts: Sequence[str], size: int) -> No
         if row:
             pen.line((0, round(row * height), size, round(row * height)), fill="gray")
     pen.rectangle((0, 0, size - 1, size - 1), outline="gray")
+
+
+READER = Reader(
+    plan, render, options={"train": int, "validation": int, "test": int, "unseen_packages": float}
+)
