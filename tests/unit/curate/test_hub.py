@@ -155,6 +155,21 @@ def test_hub_loading_in_order_reads_every_row_group_once(
     assert [load(drafts[place]) for place in (7, 2, 9, 2)] == [png(7), png(2), png(9), png(2)]
 
 
+def test_hub_loading_holds_a_few_pictures_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    pictures = [png(number) + bytes(1 << 18) for number in range(64)]
+    rows = [{"image": content, "text": "t"} for content in pictures]
+    # Small pages: a page is read whole, whatever the reader does.
+    pq.write_table(
+        pa.Table.from_pylist(rows), tmp_path / "d/x.parquet", write_batch_size=4, compression="none"
+    )
+    drafts = read(f"hub:{tmp_path}/d", tmp_path / "downloads")
+    before = pa.total_allocated_bytes()
+    for draft, content in zip(drafts, pictures, strict=True):
+        assert load(draft) == content
+        assert pa.total_allocated_bytes() - before < 32 << 18
+
+
 def test_hub_pictures_that_are_missing_are_found_out(tmp_path: Path) -> None:
     root = write(tmp_path / "data", {"beside.png": png(7)})
     rows = [
