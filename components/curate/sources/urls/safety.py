@@ -86,9 +86,9 @@ def check_url(text: str, policy: Policy) -> URL:
         raise Refused("bad_url", "no host")
     if url.raw_user is not None or url.raw_password is not None:
         raise Refused("credentials", f"user name or password for {host}")
+    check_host(host, policy)
     if port not in policy.ports:
         raise Refused("bad_port", str(port))
-    check_host(host, policy)
     return url.with_fragment(None)
 
 

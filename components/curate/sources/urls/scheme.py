@@ -39,13 +39,7 @@ def check(locator: str) -> None:
 
 def fetch(locator: str, source: SourceConfig, downloads: Path) -> Fetched:
     """Download what the store lacks; see `resolve`."""
-    return resolve(locator, source, downloads, settings(source))
-
-
-def settings(source: SourceConfig) -> UrlConfig:
-    """How the source's pictures are downloaded."""
-    config = getattr(source, "urls", None)
-    return config if isinstance(config, UrlConfig) else UrlConfig()
+    return resolve(locator, source, downloads, source.urls)
 
 
 def resolve(
