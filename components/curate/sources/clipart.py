@@ -24,6 +24,8 @@ QUESTION = "What does this drawing show?"
 ROOT = "usr/share/openclipart/svg/"
 WORK_TITLE = re.compile(r"<cc:Work\b.*?<dc:title>(.*?)</dc:title>", re.DOTALL)
 """The first title of the work; later ones are its authors'."""
+SUBJECT = re.compile(r"<dc:subject>(.*?)</dc:subject>", re.DOTALL)
+KEYWORD = re.compile(r"<rdf:li>(.*?)</rdf:li>", re.DOTALL)
 
 
 def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfig) -> list[Draft]:
@@ -37,7 +39,7 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
         original_id = name.removeprefix(ROOT)
         svg = content.decode("utf-8", "replace")
         title = WORK_TITLE.search(svg)
-        answer = " ".join(html.unescape(title.group(1)).split()).lower() if title else ""
+        answer = _plain(title.group(1)).lower() if title else ""
         split: Split = "train"
         if share(config.seed, "folder", str(PurePosixPath(original_id).parent)) < held_out:
             split = "test"
@@ -50,9 +52,22 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
                 group="unseen_folders" if split == "test" else "",
                 turns=(Turn(QUESTION, answer),),
                 payload={"svg": svg},
+                label=original_id.partition("/")[0].replace("_", " "),
+                facts={"title": answer, "keywords": ", ".join(_keywords(svg))},
             )
         )
     return sorted(drafts, key=lambda draft: draft.original_id)
+
+
+def _keywords(svg: str) -> list[str]:
+    """What the author filed the drawing under."""
+    subject = SUBJECT.search(svg)
+    listed = KEYWORD.findall(subject.group(1)) if subject else []
+    return list(dict.fromkeys(word for each in listed if (word := _plain(each).lower())))
+
+
+def _plain(text: str) -> str:
+    return " ".join(html.unescape(text).split())
 
 
 def render(payload: dict[str, Any], size: int) -> Image.Image:

@@ -47,16 +47,19 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
         generator = random.Random(f"{config.seed}/digits/{split}")
         for number in range(int(source.options.get(split, DEFAULT_COUNTS[split]))):  # type: ignore[arg-type]
             chosen = [generator.choice(pool) for _ in range(generator.randint(shortest, longest))]
+            digits = "".join(str(labels[index]) for index in chosen)
             drafts.append(
                 Draft(
                     original_id=f"{split}/{number}/{'-'.join(map(str, chosen))}",
                     split=split,
                     group="unseen_digits" if split == "test" else "",
-                    turns=(Turn("Read the digits.", "".join(str(labels[index]) for index in chosen)),),
+                    turns=(Turn("Read the digits.", digits),),
                     payload={
                         "glyphs": [glyphs[index].tobytes() for index in chosen],
                         "lift": [generator.uniform(-0.06, 0.06) for _ in chosen],
                     },
+                    label=f"{len(digits)} digits",
+                    facts={"digits": digits, "number of digits": str(len(digits))},
                 )
             )
     return drafts

@@ -7,9 +7,10 @@ training split by image, so that no image is on both sides.
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.reader import Reader
 
 ROOT = "easy_vqa/data"
+SHAPES = frozenset({"rectangle", "circle", "triangle"})
+COLOURS = frozenset({"red", "green", "blue", "black", "gray", "teal", "brown", "yellow"})
 
 
 def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfig) -> list[Draft]:
@@ -33,6 +36,7 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
                 split: Split = "test" if official == "test" else "train"
                 if split == "train" and share(config.seed, "easy_vqa", str(image)) < validation:
                     split = "validation"
+                facts = _facts(turns[image])
                 drafts.append(
                     Draft(
                         original_id=f"{official}/{image}",
@@ -40,6 +44,8 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
                         group="official_test" if split == "test" else "",
                         turns=tuple(dict.fromkeys(turns[image])),
                         payload={"image": wheel.read(f"{ROOT}/{official}/images/{image}.png")},
+                        label=facts.get("shape", ""),
+                        facts=facts,
                     )
                 )
     return drafts
@@ -50,6 +56,14 @@ def load(payload: dict[str, Any]) -> bytes:
     content = payload["image"]
     assert isinstance(content, bytes)
     return content
+
+
+def _facts(turns: Iterable[Turn]) -> dict[str, str]:
+    """Shape and colour, as far as the package's questions and answers say them."""
+    open_ones = [turn for turn in turns if turn.answer not in ("yes", "no")]
+    words = {word for turn in open_ones for word in (*re.findall("[a-z]+", turn.question), turn.answer)}
+    found = {"shape": words & SHAPES, "colour": words & COLOURS}
+    return {fact: values.pop() for fact, values in found.items() if len(values) == 1}
 
 
 def _sentence(question: str) -> str:

@@ -66,6 +66,8 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
                     group="unseen_packages" if split == "test" else "",
                     turns=drawing.turns,
                     payload=drawing.payload,
+                    label=f"{column.package}/{column.table}",
+                    facts={"column": column.name, **_facts(drawing.payload)},
                 )
             )
             number += 1
@@ -128,6 +130,17 @@ def _table(values: Sequence[float], generator: random.Random) -> _Drawing | None
     if shown.count(max(shown)) == 1:
         turns.append(Turn("Which row has the largest value?", str(shown.index(max(shown)) + 1)))
     return _Drawing(tuple(turns), {"kind": "table", "texts": texts})
+
+
+def _facts(payload: Mapping[str, Any]) -> dict[str, str]:
+    """What is drawn: the height of each bar as a share of the picture, or the text of each row."""
+    if payload["kind"] == "chart":
+        bars = zip(payload["colours"], payload["heights"], strict=True)
+        return {"kind": "chart", "bars": str(len(payload["heights"]))} | {
+            f"height of the {colour} bar": f"{height:.3f}" for colour, height in bars
+        }
+    rows = {f"row {number}": text for number, text in enumerate(payload["texts"], 1)}
+    return {"kind": "table", "rows": str(len(rows)), **rows}
 
 
 def _sample_different(values: Sequence[float], count: int, generator: random.Random) -> list[float]:
