@@ -17,8 +17,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
-from scipy.sparse.csgraph import connected_components
 
 from components.curate.archives import members
 from components.errors import SourceError
@@ -146,6 +144,8 @@ def _pack(pixels_X3: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
 
 def _measure(regions: Sequence[tuple[ElementTree.Element, int]], picture: bytes) -> Iterator[Region]:
     """Where each region lies; those that the picture does not show are left out."""
+    from scipy import ndimage  # a third of a second, which only maps should cost
+
     values, labels_HW = flatten(picture)
     height, width = labels_HW.shape
     side = max(height, width)
@@ -194,6 +194,8 @@ def _tie(maps: Sequence[Map]) -> list[Map]:
             for one, mine in known
         ]
     )
+    from scipy.sparse.csgraph import connected_components
+
     _, numbers = connected_components(tied_NN, directed=False)
     first: dict[int, str] = {}
     for each, number in zip(maps, numbers.tolist(), strict=True):

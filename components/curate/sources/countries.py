@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.sparse.csgraph import connected_components
 
 from components.curate.archives import members
 from components.curate.sources.colours import COLOURS, absent, measure_colours, present
@@ -117,6 +116,8 @@ def _describe(svg: str, shape: str, picture: Image.Image) -> Drawing:
 
 def _look_alikes(codes: Sequence[str], pictures: Sequence[Image.Image]) -> dict[str, str]:
     """Code → the smallest code among flags that look the same."""
+    from scipy.sparse.csgraph import connected_components  # a third of a second, only for flags
+
     margin = SIDE // 8
     pixels_N3HW = np.stack(
         [np.asarray(each, dtype=np.int16)[margin:-margin].transpose(2, 0, 1) for each in pictures]
