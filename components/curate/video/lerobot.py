@@ -9,7 +9,6 @@ and what leads out of the dataset is refused.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,8 +116,7 @@ def read_lerobot(root: Path) -> LeRobot:
             tasks, rows = _tasks_3(root), _rows_3(root)
             episodes = [_episode_3(row, info, cameras) for row in rows]
         elif version.startswith("v2"):
-            tasks = {int(row["task_index"]): str(row["task"]) for row in _lines(root / "meta/tasks.jsonl")}
-            rows = _lines(root / "meta/episodes.jsonl")
+            tasks, rows = _tasks_2(root), _lines(root / "meta/episodes.jsonl")
             episodes = [_episode_2(row, info, cameras) for row in rows]
         else:
             raise ValueError(f"version '{version}', known are v2.0, v2.1 and v3.0")
@@ -170,13 +168,19 @@ def _flat(names: Any) -> list[str]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
+    """A row for every line; a line that is no object is an empty row, for its episode to be named."""
     rows = []
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.strip():
-                row = json.loads(line)
-                rows.append(row if isinstance(row, dict) else {})
+                row = parse_json(line.encode(), TarLimits(max_json_bytes=MAX_INFO))
+                rows.append({} if isinstance(row, Reason) else row)
     return rows
+
+
+def _tasks_2(root: Path) -> dict[int, str]:
+    rows = _lines(root / "meta/tasks.jsonl")
+    return {int(row["task_index"]): str(row["task"]) for row in rows if "task_index" in row and "task" in row}
 
 
 def _tasks_3(root: Path) -> dict[int, str]:

@@ -30,9 +30,14 @@ BROKEN = (
     "packet mismatch",
 )
 """What demuxers say about a file that ends early."""
+GUESSED = "Estimating duration from bitrate"
+"""What ffmpeg says where the duration that it prints is a guess."""
 VIDEO = "0:V:0"
 """The first video stream that is no cover picture."""
-MAX_PACKETS = 20_000_000
+MAX_LISTING = 64 << 20
+"""Bytes: a packet takes some 60, and a million of them are nine hours."""
+NO_TIME = -(1 << 62)
+"""Below it lies what ffmpeg writes for a time that is not known."""
 TINY = ("-frames:v", "1", "-vf", "scale=16:16,format=gray", "-f", "rawvideo", "pipe:1")
 LAST_S = 1.0
 """The last point that is sought lies this far before the end: players round."""
@@ -80,7 +85,7 @@ def read_stream(file: IO[bytes], limits: VideoLimits) -> Stream | Reason:
     if size > limits.max_bytes:
         return Reason("too_large", evidence=f"{size} bytes")
     arguments = ("-map", VIDEO, "-c", "copy", "-f", "framecrc", "pipe:1")
-    done = run_ffmpeg(file, arguments, limits, max_output=MAX_PACKETS)
+    done = run_ffmpeg(file, arguments, limits, max_output=MAX_LISTING)
     found = _parse(done)
     if isinstance(found, Reason):
         return found
@@ -107,28 +112,34 @@ def _parse(done: Finished) -> Probe | Reason:
         return Reason("no_video_stream", evidence=duration.group().strip())
     rate = RATE.search(stream.group(4))
     hours, minutes, seconds = (float(part or 0) for part in duration.groups())
+    declared = 0.0 if GUESSED in done.log else hours * 3600 + minutes * 60 + seconds
     return Probe(
         codec=stream.group(1),
         width=int(stream.group(2)),
         height=int(stream.group(3)),
         fps=float(rate.group(1)) * (1000 if rate.group(2) else 1) if rate else 0.0,
-        duration_s=hours * 3600 + minutes * 60 + seconds,
+        duration_s=declared,
     )
 
 
 def _packets(listing: bytes) -> tuple[tuple[float, ...], float]:
-    """Times of the packets and the end of the last: lines of `stream, dts, pts, duration, size, crc`."""
-    base = 0.0
-    times, end = [], 0.0
+    """Times of the packets and the end of the last: lines of `stream, dts, pts, duration, size, crc`.
+
+    AVI and MPEG do not say when a frame is shown; there the time of decoding serves, and where that is
+    missing too, the end of the frame before.
+    """
+    base, end = 0.0, 0.0
+    times = []
     for line in listing.decode("ascii", "replace").splitlines():
         if line.startswith("#tb 0: "):
             numerator, _, denominator = line.removeprefix("#tb 0: ").partition("/")
             base = int(numerator) / int(denominator)
         elif not line.startswith("#"):
-            fields = line.split(",")
-            start = int(fields[2]) * base
+            decoded, shown, lasts = (int(field) for field in line.split(",")[1:4])
+            known = [time for time in (shown, decoded) if time > NO_TIME]
+            start = known[0] * base if known else end
             times.append(start)
-            end = max(end, start + int(fields[3]) * base)
+            end = max(end, start + max(lasts, 0) * base)
     return tuple(sorted(times)), end
 
 

@@ -87,7 +87,7 @@ def write_meta(
 
 def test_episode_whose_metadata_are_broken_is_named_and_others_stay(tmp_path: Path) -> None:
     good, again = '{"episode_index": 0, "length": 3}\n', '{"episode_index": 0, "length": 3}\n'
-    bad = '{"episode_index": 1}\n[]\n{"episode_index": "x", "length": 2}\n'
+    bad = '{"episode_index": 1}\n[]\n{"episode_index": 2, "len\n'
     dataset = read_lerobot(write_meta(tmp_path, {}, good + bad + again))
     assert [each.problem.code if each.problem else "" for each in dataset.episodes] == [
         "",
