@@ -28,10 +28,10 @@ class Journal:
 
     def __init__(self, path: Path, take: Callable[[dict[str, Any]], None]) -> None:
         self.path, self._take = path, take
-        self._file = -1
+        self._file, self._end = -1, 0
 
     def __enter__(self) -> Journal:
-        """Lock the file and replay it.
+        """Lock the file and replay what was not replayed yet.
 
         Raises:
             OpsinError: another process has it open, or a line is damaged.
@@ -40,13 +40,12 @@ class Journal:
         self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             self._lock()
-            whole = 0
             with self.path.open("rb") as lines:
+                lines.seek(self._end)
                 for line in lines:
                     if line.endswith(b"\n"):
                         self._read(line)
-                        whole += len(line)
-            os.ftruncate(self._file, whole)
+            os.ftruncate(self._file, self._end)
         except BaseException:
             os.close(self._file)
             raise
@@ -79,6 +78,7 @@ class Journal:
     def _read(self, line: bytes) -> None:
         try:
             self._take(json.loads(line))
+            self._end += len(line)
         except (ValueError, KeyError, TypeError) as error:
             raise OpsinError(
                 f"a line is damaged: {line[:80]!r}",

@@ -42,7 +42,6 @@ class AnswerCache:
         return self._settled + sum(self._reserved.values())
 
     def __enter__(self) -> AnswerCache:
-        self.entries, self._settled, self._reserved = {}, 0.0, {}
         self._journal.__enter__()
         return self
 

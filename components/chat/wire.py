@@ -78,7 +78,7 @@ def build_body(request: ChatRequest, config: ChatConfig) -> dict[str, Any]:
     Raises:
         InvalidAnswer: an image is none that endpoints take (`bad_image`).
     """
-    prompt = request.prompt
+    prompt = _sendable(request.prompt)
     body: dict[str, Any] = {}
     if request.schema is not None:
         if config.structured == "json_schema":
@@ -92,7 +92,7 @@ def build_body(request: ChatRequest, config: ChatConfig) -> dict[str, Any]:
     content: Any = prompt
     if request.images:
         content = [*map(_image_part, request.images), {"type": "text", "text": prompt}]
-    system = [{"role": "system", "content": request.system}] if request.system else []
+    system = [{"role": "system", "content": _sendable(request.system)}] if request.system else []
     return {
         "model": config.model,
         "messages": [*system, {"role": "user", "content": content}],
@@ -111,14 +111,19 @@ def repair_body(body: Mapping[str, Any], text: str, problem: InvalidAnswer) -> d
         **body,
         "messages": [
             *body["messages"],
-            {"role": "assistant", "content": text},
+            {"role": "assistant", "content": _sendable(text)},
             {
                 "role": "user",
-                "content": f"That is not valid ({problem.evidence}). "
+                "content": f"That is not valid ({_sendable(problem.evidence)}). "
                 "Answer again with JSON only, valid under the schema.",
             },
         ],
     }
+
+
+def _sendable(text: str) -> str:
+    """Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _image_part(image: bytes) -> dict[str, Any]:

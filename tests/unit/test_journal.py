@@ -48,6 +48,18 @@ def test_journal_is_open_in_one_place_at_a_time(tmp_path: Path) -> None:
         journal.append({"a": 1})
 
 
+def test_journal_opened_again_replays_only_what_is_new(tmp_path: Path) -> None:
+    path, seen = tmp_path / "journal.jsonl", list[dict[str, Any]]()
+    journal = Journal(path, seen.append)
+    with journal:
+        journal.append({"a": 1})
+    with Journal(path, lambda record: None) as other:
+        other.append({"b": 2})
+    with journal:
+        journal.append({"c": 3})
+    assert seen == [{"a": 1}, {"b": 2}, {"c": 3}]
+
+
 def test_journal_names_a_line_that_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b'{"a": 1}\n\x00\x00\n{"a": 2}\n')

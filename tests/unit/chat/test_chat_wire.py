@@ -77,6 +77,10 @@ def test_body_has_the_limit_under_the_name_that_the_endpoint_knows() -> None:
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
 
 
+def test_half_a_surrogate_pair_can_be_sent() -> None:
+    json.dumps(build_body(ChatRequest("a\ud800b", system="\udfff"), CONFIG), ensure_ascii=False).encode()
+
+
 def test_retry_after_is_waited_out_in_seconds_and_as_a_date() -> None:
     assert 7 <= retry_delay(httpx.Headers({"retry-after": "7"}), 0, CONFIG) <= 8
     date = formatdate(time.time() + 60, usegmt=True)

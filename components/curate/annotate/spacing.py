@@ -1,0 +1,66 @@
+"""Spaces that a recognizer left out, put back from the gaps in the ink.
+
+PP-OCRv4's recognizer was trained on Chinese first and drops many spaces between Latin words (measured in
+`ocr`). Where its text has no space and the picture has a gap as wide as between words, there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Crop: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+
+TIMES_MEDIAN = 2.4
+"""Words are apart by this many times the median gap, most gaps being between letters."""
+NARROWEST, WIDEST = 0.24, 0.6
+"""No text needs less than the first between its words, as a share of the ink's height, nor more than the
+second. The three were chosen on 50 pictures of DejaVu; other fonts were kept for measuring."""
+MIN_CONTRAST = 40
+"""Gray levels between ink and paper; with less, gaps cannot be seen."""
+
+
+def restore_spaces(text: str, centres: Sequence[float], crop: Crop) -> str:
+    """`text` with a space wherever the crop has a gap between words and the text has none.
+
+    Args:
+        text: What was recognized.
+        centres: Where each character stands, in pixels from the left, shape (len(text),).
+        crop: The line, shape (height, width, 3).
+    """
+    gaps = word_gaps(crop)
+    places = set()
+    for begin, end in gaps:
+        place = sum(centre < (begin + end) / 2 for centre in centres)
+        if 0 < place < len(text) and not (text[place - 1].isspace() or text[place].isspace()):
+            places.add(place)
+    return "".join(f" {char}" if place in places else char for place, char in enumerate(text))
+
+
+def word_gaps(crop: Crop) -> list[tuple[int, int]]:
+    """Columns (begin, end) without ink that are as wide as between words."""
+    ink = _ink(crop)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if len(columns) < 2:
+        return []
+    gaps = [(int(left) + 1, int(right)) for left, right in pairwise(columns) if right - left > 1]
+    if not gaps:
+        return []
+    widths = np.array([end - begin for begin, end in gaps]) / (rows[-1] - rows[0] + 1)
+    wide = np.clip(TIMES_MEDIAN * np.median(widths), NARROWEST, WIDEST)
+    return [gap for gap, width in zip(gaps, widths, strict=True) if width >= wide]
+
+
+def _ink(crop: Crop) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which pixels are ink: the side of Otsu's threshold that has fewer; none where nothing stands out."""
+    import cv2
+
+    gray = np.asarray(crop, dtype=np.float32).mean(axis=2).astype(np.uint8)
+    if int(gray.max()) - int(gray.min()) < MIN_CONTRAST:
+        return np.zeros(gray.shape, dtype=bool)
+    _, light = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    bright = np.asarray(light, dtype=bool)
+    return bright if bright.mean() < 0.5 else ~bright
