@@ -4,7 +4,8 @@ The dataset card says which files belong to which config and split, and under wh
 it does not, the `datasets` library's own rules do (`data/train-00000-of-00002.parquet`, `test/…`). Parquet
 files with pictures in them, tars of the WebDataset layout, and folders of pictures with a table are read.
 No code of a dataset is ever run. A revision is resolved to its commit, which is the version; what was
-fetched of a commit stays in the downloads folder and needs no hub any more.
+fetched of a commit stays in the downloads folder and needs no hub any more. Of a dataset that is too large,
+`options = { files = "data/train-0000*" }` takes a part.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def unavailable(_locator: str, _downloads: Path) -> str:
     return ""
 
 
-def fetch_hub(locator: str, _source: SourceConfig, downloads: Path) -> Fetched:
+def fetch_hub(locator: str, source: SourceConfig, downloads: Path) -> Fetched:
     """The data files of one config, listed in a file.
 
     Raises:
@@ -55,14 +56,14 @@ def fetch_hub(locator: str, _source: SourceConfig, downloads: Path) -> Fetched:
         SourceError: the hub did not answer, or wants its terms accepted first.
     """
     parsed = hub_files.HubLocator.parse(locator)
-    where = f"curate.sources, {locator}"
+    where, wanted = f"curate.sources, {locator}", str(source.options.get("files", "*"))
     if parsed.repo:
-        snapshot = hub_files.fetch_snapshot(parsed, downloads, where=where)
+        snapshot = hub_files.fetch_snapshot(parsed, wanted, downloads, where=where)
         root, version, path = snapshot.root, snapshot.commit, snapshot.selection
         selection = Selection.load(path)
     else:
         root = existing_folder(parsed.folder, where=where)
-        selection = hub_files.choose_files(root, parsed.config, where=where)
+        selection = hub_files.choose_files(root, parsed.config, wanted, where=where)
     files = {each.name: each.path for each in selection.files}
     splits = [f"{each.name}\0{each.split}" for each in selection.files]
     sha256 = digest_content(files, state=state_file(downloads, locator), besides=splits)
@@ -95,7 +96,7 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
     return draft_all(found, layout, source, config)
 
 
-READER = Reader(plan, load=load, options=COLUMN_OPTIONS)
+READER = Reader(plan, load=load, options={**COLUMN_OPTIONS, "files": str})
 
 
 def _root(selection: Selection) -> Path:

@@ -6,6 +6,8 @@ downloads/hub/ORG--NAME/<commit>.<config>.json   which of them a config is; ther
 
 from __future__ import annotations
 
+import fnmatch
+import hashlib
 import json
 import os
 import re
@@ -73,8 +75,14 @@ class Snapshot:
     selection: Path
 
 
-def choose_files(root: Path, config: str, *, where: str) -> Selection:
+def choose_files(root: Path, config: str, wanted: str, *, where: str) -> Selection:
     """The data files of a config that can be read, each with its split; nothing is opened but the card.
+
+    Args:
+        root: Of the dataset.
+        config: Its name; empty: the default one.
+        wanted: Pattern of the names that are taken (`fnmatch`), of a dataset that is too large as a whole.
+        where: Of the locator, for errors.
 
     Raises:
         ConfigError: there is no such config, it names files outside of the dataset, or none can be read.
@@ -105,12 +113,12 @@ def choose_files(root: Path, config: str, *, where: str) -> Selection:
     chosen = {
         name: Selected(name, path, split)
         for split, path in reversed(found)  # the first split that names a file has it
-        if _readable(name := path.relative_to(root).as_posix()) and inside(path, root)
+        if _readable(name := path.relative_to(root).as_posix(), wanted) and inside(path, root)
     }
     if not chosen:
         held = sorted({path.suffix or path.name for _, path in found})
         raise ConfigError(
-            "the dataset holds no file that can be read without running its own code",
+            f"the dataset holds no file like '{wanted}' that can be read without running its own code",
             where=where,
             fix=f"it holds {', '.join(held) or 'nothing'}; take the hub's own conversion (revision "
             "refs/convert/parquet), or unpack it and name the directory",
@@ -132,8 +140,9 @@ def _resolve(pattern: str, base: Path, where: str) -> list[str]:
         ) from error
 
 
-def _readable(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in READABLE or is_picture(name)
+def _readable(name: str, wanted: str) -> bool:
+    known = PurePosixPath(name).suffix.lower() in READABLE or is_picture(name)
+    return known and fnmatch.fnmatchcase(name, wanted)
 
 
 def _choose_config(card: dict[str, Any], config: str, where: str) -> dict[str, Any]:
@@ -168,7 +177,7 @@ def _within(base: Path, pattern: str, where: str) -> Path:
     return base / pattern
 
 
-def fetch_snapshot(locator: HubLocator, downloads: Path, *, where: str) -> Snapshot:
+def fetch_snapshot(locator: HubLocator, wanted: str, downloads: Path, *, where: str) -> Snapshot:
     """The data files of a config at a revision; without the hub where they are here already.
 
     Raises:
@@ -177,7 +186,9 @@ def fetch_snapshot(locator: HubLocator, downloads: Path, *, where: str) -> Snaps
     repo, revision = locator.repo, locator.revision
     home = downloads / "hub" / repo.replace("/", "--")
     commit = revision if COMMIT.fullmatch(revision) else _resolve_revision(repo, revision, home, where)
-    root, selection = home / commit, home / f"{commit}.{slug(locator.config) or 'default'}.json"
+    config = slug(locator.config) or "default"
+    only = "" if wanted == "*" else f".{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+    root, selection = home / commit, home / f"{commit}.{config}{only}.json"
     if not selection.is_file():
         names = _list_names(repo, commit, where)
         _download(repo, commit, [CARD] if CARD in names else [], root, where)
@@ -189,7 +200,7 @@ def fetch_snapshot(locator: HubLocator, downloads: Path, *, where: str) -> Snaps
                 (sketch / name).touch()
             if CARD in names:
                 (sketch / CARD).write_bytes((root / CARD).read_bytes())
-            chosen = choose_files(sketch, locator.config, where=where)
+            chosen = choose_files(sketch, locator.config, wanted, where=where)
         _download(repo, commit, [each.name for each in chosen.files], root, where)
         Selection(tuple(Selected(each.name, root / each.name, each.split) for each in chosen.files)).save(
             selection
@@ -224,10 +235,23 @@ def _list_names(repo: str, commit: str, where: str) -> list[str]:
 def _download(repo: str, commit: str, names: Sequence[str], root: Path, where: str) -> None:
     """Files into `root`; those that are there whole are left, a part is continued (`huggingface_hub`)."""
     from huggingface_hub import hf_hub_download
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    class Silent(tqdm):  # type: ignore[misc]
+        """The library's bar of each file, which would stand in the way of ours."""
+
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings | {"disable": True})
 
     def fetch(name: str) -> str:
         return hf_hub_download(
-            repo, name, repo_type="dataset", revision=commit, local_dir=root, endpoint=_endpoint()
+            repo,
+            name,
+            repo_type="dataset",
+            revision=commit,
+            local_dir=root,
+            endpoint=_endpoint(),
+            tqdm_class=Silent,
         )
 
     with _explained(repo, commit, where), ThreadPoolExecutor(CONCURRENCY) as pool:

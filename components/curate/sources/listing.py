@@ -88,28 +88,25 @@ def list_folder(root: Path) -> Listing:
     """
     files: dict[str, Path] = {}
     refused: dict[str, Reason] = {}
-    pending = [root]
+    pending = [""]
     while pending:
-        folder = pending.pop()
+        above = pending.pop()
         try:
-            entries = list(os.scandir(folder))
+            entries = list(os.scandir(root / above))
         except OSError as error:
-            refused[printable(folder.relative_to(root).as_posix())] = Reason(
-                "unreadable", evidence=str(error)
-            )
+            refused[printable(above)] = Reason("unreadable", evidence=str(error))
             continue
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            path = folder / entry.name
-            name = path.relative_to(root).as_posix()
+            name = f"{above}/{entry.name}" if above else entry.name
             reason = _find_problem(entry, root)
             if reason:
                 refused[printable(name)] = reason
             elif entry.is_file():
-                files[name] = path
+                files[name] = Path(entry.path)
             elif not entry.is_symlink():  # what a link to a folder of this source holds is read there
-                pending.append(path)
+                pending.append(name)
     return Listing(dict(sorted(files.items())), dict(sorted(refused.items())))
 
 

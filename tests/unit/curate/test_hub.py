@@ -119,6 +119,10 @@ def test_hub_card_gives_licence_and_configs(pets: Path, tmp_path: Path) -> None:
         "talk.parquet#4": "many_images",
         "talk.parquet#5": "no_text",
     }
+    part = read(f"hub:{pets}", tmp_path, files="*-00001-of-*")
+    assert {each.original_id.partition("#")[0] for each in part} == {"data/train-00001-of-00002.parquet"}
+    with pytest.raises(ConfigError, match="no file like 'none'"):
+        read(f"hub:{pets}", tmp_path, files="none")
     with pytest.raises(ConfigError, match=r"no config 'none'(.|\n)*:captions, :talk"):
         read(f"hub:{pets}:none", tmp_path)
 
@@ -262,7 +266,10 @@ def test_hub_webdataset_layout_is_read_in_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "error"),
     [
-        ({"load.py": "raise SystemExit", "data.zip": "PK"}, "without running its own code"),
+        (
+            {"load.py": "raise SystemExit", "data.zip": "PK"},
+            "no file like (.|\n)*without running its own code",
+        ),
         (
             {"README.md": "---\nconfigs:\n- config_name: x\n  data_files: /etc/*\n---\n"},
             "outside of the dataset",
