@@ -7,6 +7,7 @@ official evaluation tasks are the test group `official_evaluation`; validation t
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ from components.config import CurateConfig, SourceConfig
 from components.curate.archives import members
 from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.grids import CHANGES, PALETTE, Grid, changes_between, colours_of, size_of
-from components.curate.sources.planning import coin, option, pick
+from components.curate.sources.planning import coin, option, pick, pick_rare
 from components.curate.sources.reader import Reader
 from components.errors import ConfigError
 
@@ -44,6 +45,8 @@ WORDINGS = {
     "change": ("How was the left grid changed into the right one?", "What was done to the left grid?"),
 }
 Pair: TypeAlias = tuple[Grid, Grid]
+Times: TypeAlias = Mapping[tuple[str, bool], int]
+"""A colour, and whether a grid has it → of how many grids that is true."""
 
 
 def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfig) -> list[Draft]:
@@ -55,11 +58,18 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
     side = option(source, "max_side", 30)
     drafts = []
     for official, tasks in _read(archives["data"], source).items():
+        times = Counter(
+            (colour, colour in colours_of(grid))
+            for task in tasks.values()
+            for pair in _pairs(task)
+            for grid in pair
+            for colour in PALETTE
+        )
         for name, task in sorted(tasks.items()):
             split: Split = "test" if official == "eval" else "train"
             if split == "train" and share(config.seed, "arc", name) < option(source, "validation", 0.05):
                 split = "validation"
-            for key, turns, payload, facts in _samples(name, task, side, source, config.seed):
+            for key, turns, payload, facts in _samples(name, task, side, times, source, config.seed):
                 drafts.append(
                     Draft(
                         original_id=key,
@@ -91,16 +101,14 @@ def _read(wheel: Path, source: SourceConfig) -> dict[str, dict[str, Any]]:
 
 
 def _samples(
-    name: str, task: Mapping[str, Any], side: int, source: SourceConfig, seed: int
+    name: str, task: Mapping[str, Any], side: int, times: Times, source: SourceConfig, seed: int
 ) -> Iterator[tuple[str, list[Turn], dict[str, Any], dict[str, str]]]:
     """Key, turns, payload and facts of everything that is drawn of one task."""
-    pairs = [
-        (_freeze(example["input"]), _freeze(example["output"])) for example in (*task["train"], *task["test"])
-    ]
+    pairs = _pairs(task)
     grids = list(dict.fromkeys(grid for pair in pairs for grid in pair if max(size_of(grid)) <= side))
     for number, grid in enumerate(grids):
         key = f"{name}/grid{number}"
-        yield key, [*_ask_grid(grid, seed, key)], {"grids": [grid]}, _describe("grid", grid)
+        yield key, [*_ask_grid(grid, times, seed, key)], {"grids": [grid]}, _describe("grid", grid)
     if option(source, "pairs", True):
         for number, (left, right) in enumerate(dict.fromkeys(pairs)):
             key = f"{name}/pair{number}"
@@ -114,6 +122,12 @@ def _samples(
         changed = CHANGES[change](grid)
         turn = Turn(pick(WORDINGS["change"], seed, "wording", key), change)
         yield key, [turn], {"grids": [grid, changed]}, _describe("change", grid, changed)
+
+
+def _pairs(task: Mapping[str, Any]) -> list[Pair]:
+    """What goes in and what comes out of every example of a task."""
+    examples = (*task["train"], *task["test"])
+    return [(_freeze(example["input"]), _freeze(example["output"])) for example in examples]
 
 
 def _freeze(grid: Sequence[Sequence[int]]) -> Grid:
@@ -139,7 +153,7 @@ def _describe(shown: str, *grids: Grid) -> dict[str, str]:
     return facts
 
 
-def _ask_grid(grid: Grid, seed: int, key: str) -> Iterator[Turn]:
+def _ask_grid(grid: Grid, times: Times, seed: int, key: str) -> Iterator[Turn]:
     def ask(kind: str, answer: object, *parts: str) -> Turn:
         return Turn(pick(WORDINGS[kind], seed, kind, key).format(*parts), str(answer))
 
@@ -150,9 +164,8 @@ def _ask_grid(grid: Grid, seed: int, key: str) -> Iterator[Turn]:
     ranked = [*colours.most_common(), ("", 0)]
     if len(colours) > 1 and ranked[1][1] > 1.2 * ranked[2][1]:
         yield ask("most", ranked[1][0], ranked[0][0])
-    there = coin(seed, "check", key)
-    named = pick([each for each in PALETTE if (each in colours) == there] or ["black"], seed, "named", key)
-    yield ask("check", "yes" if named in colours else "no", named)
+    named, there = pick_rare([(each, each in colours) for each in PALETTE], times, seed, key)
+    yield ask("check", "yes" if there else "no", named)
     few = sorted(each for each, count in colours.items() if count <= MAX_COUNT)
     if few:
         counted = pick(few, seed, "counted", key)

@@ -47,12 +47,13 @@ ALIKE = {
     "dress": ("coat", "t-shirt", "trousers"),
     "coat": ("pullover", "shirt", "dress"),
     "sandal": ("sneaker", "ankle boot", "bag"),
-    "shirt": ("t-shirt", "pullover", "coat"),
+    "shirt": ("t-shirt", "pullover", "trousers"),
     "sneaker": ("ankle boot", "sandal", "bag"),
-    "bag": ("sandal", "t-shirt", "ankle boot"),
-    "ankle boot": ("sneaker", "sandal", "bag"),
+    "bag": ("trousers", "ankle boot", "sandal"),
+    "ankle boot": ("sneaker", "sandal"),
 }
-"""What a yes/no check names instead: products that are taken for one another."""
+"""What a yes/no check names instead: products that are taken for one another, each about as often as it is
+named rightly."""
 WORDINGS = {
     "product": (
         "What product is this?",

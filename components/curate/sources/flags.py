@@ -23,7 +23,7 @@ from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.colours import COLOURS
 from components.curate.sources.countries import Country, Drawing, read_countries
-from components.curate.sources.planning import names, option, pick
+from components.curate.sources.planning import names, option, pick, pick_rare
 from components.curate.sources.reader import Reader
 from components.curate.sources.vector import rasterize
 from components.errors import ConfigError
@@ -45,6 +45,18 @@ WORDINGS = {
     "only": ("Where is the only flag with {}?", "Which corner holds the only flag with {}?"),
 }
 Shown: TypeAlias = tuple[Country, Drawing]
+Check: TypeAlias = tuple[str, str]
+"""A colour, and whether a flag has it."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What holds for all flags together."""
+
+    unique: frozenset[str]
+    """Codes of countries whose flag looks like no other."""
+    times: Mapping[Check, int]
+    """How many flags would give this answer to the question for this colour."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +79,19 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
     """
     countries = _choose(read_countries(archives["data"], archives["flags"]), source)
     times = Counter(each.looks_like for each in countries)
-    unique = {each.code for each in countries if times[each.looks_like] == 1}
+    known = Known(
+        unique=frozenset(each.code for each in countries if times[each.looks_like] == 1),
+        times=Counter(
+            check for each in countries for drawing in each.drawings.values() for check in _checks(drawing)
+        ),
+    )
     if len({each.continent for each in countries}) == 1:
         countries = [replace(each, continent="") for each in countries]  # nothing to ask
     drafts = []
     for pool in _divide(countries, source, config.seed):
         where = f"{pool.split}/{pool.group}" if pool.group else pool.split
         for shown in pool.shown:
-            drafts.append(_single(shown, pool, unique, config.seed))
+            drafts.append(_single(shown, pool, known, config.seed))
         generator = random.Random(f"{config.seed}/flags/{where}")
         composed = set()
         for number in range(_wanted(source, pool) if len(pool.shown) >= 4 else 0):
@@ -82,7 +99,7 @@ def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfi
             codes = tuple(country.code for country, _ in chosen)
             if codes not in composed:
                 composed.add(codes)
-                drafts.append(_square(chosen, f"{where}/{number}", pool, unique, config.seed))
+                drafts.append(_square(chosen, f"{where}/{number}", pool, known, config.seed))
     return [draft for draft in drafts if draft.turns]
 
 
@@ -131,16 +148,17 @@ def _wanted(source: SourceConfig, pool: Pool) -> int:
     return count // 2 if pool.group else count
 
 
-def _single(shown: Shown, pool: Pool, unique: set[str], seed: int) -> Draft:
+def _single(shown: Shown, pool: Pool, known: Known, seed: int) -> Draft:
     country, drawing = shown
     shape = "square" if drawing.height == 1 else "wide"
     key = f"{country.code}/{shape}"
     turns = []
-    if pool.named and country.code in unique:
+    if pool.named and country.code in known.unique:
         facts = (("country", country.name), ("capital", country.capital), ("continent", country.continent))
         turns = [Turn(pick(WORDINGS[kind], seed, kind, key), answer) for kind, answer in facts if answer]
-    colour, answer = _check(drawing, seed, key)
-    if colour:
+    checks = _checks(drawing)
+    if checks:
+        colour, answer = pick_rare(checks, known.times, seed, key)
         turns.append(Turn(pick(WORDINGS["check"], seed, "check", key).format(colour), answer))
     if drawing.main_colour:
         turns.append(Turn(pick(WORDINGS["main"], seed, "main", key), drawing.main_colour))
@@ -162,33 +180,31 @@ def _single(shown: Shown, pool: Pool, unique: set[str], seed: int) -> Draft:
     )
 
 
-def _check(drawing: Drawing, seed: int, key: str) -> tuple[str, str]:
-    """A colour to ask for and the answer: first yes or no by a coin, then a colour for which it is true."""
-    yes = share(seed, "check", key) < 0.5
-    colours = drawing.colours if yes else drawing.no_colours
-    return (pick(colours, seed, "colour", key), "yes" if yes else "no") if colours else ("", "")
+def _checks(drawing: Drawing) -> list[Check]:
+    """Colours that can be asked for, with their answers."""
+    return [(each, "yes") for each in drawing.colours] + [(each, "no") for each in drawing.no_colours]
 
 
-def _square(chosen: Sequence[Shown], key: str, pool: Pool, unique: set[str], seed: int) -> Draft:
+def _square(chosen: Sequence[Shown], key: str, pool: Pool, known: Known, seed: int) -> Draft:
     codes = "-".join(country.code for country, _ in chosen)
     facts = {}
     for position, (country, drawing) in zip(POSITIONS, chosen, strict=True):
         facts[position] = country.name
         facts[f"{position}, colours"] = ", ".join(drawing.colours)
         facts[f"{position}, no colours"] = ", ".join(drawing.no_colours)
-    known = _known_of_square(chosen, key, unique, seed) if pool.named else ()
+    named = _known_of_square(chosen, key, known, seed) if pool.named else ()
     return Draft(
         original_id=f"{key}/{codes}",
         split=pool.split,
         group=pool.group,
-        turns=(*known, *_seen_of_square(chosen, key, seed)),
+        turns=(*named, *_seen_of_square(chosen, key, known, seed)),
         payload={"flags": [(drawing.svg, drawing.height) for _, drawing in chosen]},
         facts=facts,
     )
 
 
-def _known_of_square(chosen: Sequence[Shown], key: str, unique: set[str], seed: int) -> Iterator[Turn]:
-    places = [place for place in range(4) if chosen[place][0].code in unique]
+def _known_of_square(chosen: Sequence[Shown], key: str, known: Known, seed: int) -> Iterator[Turn]:
+    places = [place for place in range(4) if chosen[place][0].code in known.unique]
     if places:
         place = pick(places, seed, "country_at", key)
         question = pick(WORDINGS["country_at"], seed, "country_at wording", key)
@@ -198,10 +214,11 @@ def _known_of_square(chosen: Sequence[Shown], key: str, unique: set[str], seed: 
         yield Turn(question.format(chosen[place][0].name), POSITIONS[place])
 
 
-def _seen_of_square(chosen: Sequence[Shown], key: str, seed: int) -> Iterator[Turn]:
+def _seen_of_square(chosen: Sequence[Shown], key: str, known: Known, seed: int) -> Iterator[Turn]:
     place = pick(range(4), seed, "check_at", key)
-    colour, answer = _check(chosen[place][1], seed, key)
-    if colour:
+    checks = _checks(chosen[place][1])
+    if checks:
+        colour, answer = pick_rare(checks, known.times, seed, key)
         question = pick(WORDINGS["check_at"], seed, "check_at wording", key)
         yield Turn(question.format(colour, POSITIONS[place]), answer)
     counts = {

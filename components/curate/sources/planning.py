@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from math import ceil
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, log
 from typing import TypeVar, cast
 
 from components.config import SourceConfig
@@ -49,6 +49,14 @@ def pick(choices: Sequence[T], seed: int, *key: str) -> T:
     """One of several, always the same for the same key. A wording is keyed by the picture: keyed by what the
     picture shows, it would give the answer away."""
     return choices[int(share(seed, "pick", *key) * len(choices))]
+
+
+def pick_rare(choices: Sequence[T], times: Mapping[T, int], seed: int, *key: str) -> T:
+    """One of several, the likelier the rarer it is in the source (Efraimidis and Spirakis 2006).
+
+    Asked so, every choice comes up about as often: who sees only the question cannot guess the answer.
+    """
+    return max(choices, key=lambda each: times[each] * log(1 - share(seed, "rare", *key, repr(each))))
 
 
 def coin(seed: int, *key: str) -> bool:
