@@ -3,7 +3,7 @@
     python -m benchmarks.scale [--quick]
 
 No claim and no peer: the constants of opsin's own design, taken from its own functions on made rows of the
-size of LAION's (a URL of 90 characters, a caption of 70) and on real photographs (those of scikit-image,
+size of LAION's (a URL of 77 characters, a caption of 78) and on real photographs (those of scikit-image,
 384 pixels on the longer side). Seconds are processor time, so that a busy machine does not stretch them.
 """
 

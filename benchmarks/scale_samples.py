@@ -20,7 +20,7 @@ from components.curate.plan import Planned, Task
 from components.curate.samples import Candidate, Header, Picture, Place
 from components.curate.sources.urls import READER
 from components.curate.sources.urls.outcome import Outcome
-from components.curate.sources.urls.store import ChunkWriter
+from components.curate.sources.urls.store import ChunkWriter, read_statuses
 
 TEXT = (
     "black white vintage wooden table lamp with a small red car parked near old stone house in the snow and "
@@ -63,6 +63,10 @@ def measure_plan(root: Path, count: int) -> tuple[dict[str, float], list[Planned
     writer.finish()
     source = SourceConfig(locator=f"urls:{listed}", category="web", licence="unknown")
     config = CurateConfig(sources=(source,))
+    with Memory() as known:
+        statuses = read_statuses(root / "store")
+    assert len(statuses) == count
+    del statuses
     with Memory() as statuses_and_drafts:
         drafts = READER.plan({"data": root / "store"}, source, config)
     with Memory() as planned_memory:
@@ -74,6 +78,7 @@ def measure_plan(root: Path, count: int) -> tuple[dict[str, float], list[Planned
     found = {
         "list_bytes_on_disk": listed.stat().st_size / count,
         "status_table_bytes_on_disk": (root / "store" / "000000" / "status.parquet").stat().st_size / count,
+        "url_and_status_bytes_in_memory": known.kept / count,
         "draft_bytes_in_memory": statuses_and_drafts.kept / count,
         "draft_bytes_at_peak": statuses_and_drafts.peak / count,
         "task_and_candidate_bytes_in_memory": planned_memory.kept / count,
