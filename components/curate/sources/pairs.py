@@ -124,7 +124,7 @@ class Layout:
         """Role → column of a table; `group_by`, facts, choices and `metadata` stand for themselves.
 
         Raises:
-            ConfigError: an option names a column that is not there.
+            ConfigError: an option names a column that is not there, or none holds texts.
         """
         wanted = [*self.chosen.values(), *self.facts]
         if self.group_by not in UNITS:
@@ -135,6 +135,12 @@ class Layout:
                 f"there is no column '{missing[0]}'", where=where, fix=f"columns: {', '.join(names)}"
             )
         found = self._find_roles(tuple(names))
+        if not any(found[role] for role in (*TEXTS, *(["label"] if self.label_question else []))):
+            raise ConfigError(
+                "no column is known to hold texts",
+                where=where,
+                fix=f"name one: options = {{ caption = '…' }}; columns: {', '.join(names)}",
+            )
         found |= {name: name for name in (*wanted, *CHOICES, METADATA) if name in names}
         return {role: name for role, name in found.items() if name}
 

@@ -25,6 +25,7 @@ PLANNED_ROWS = 1024
 """Rows whose texts are in memory at a time while planning."""
 LOADED_ROWS = 8
 """Rows whose pictures are in memory at a time while loading."""
+ONLY = -1
 BUFFER = 1 << 20
 """Bytes read at a time; without it a whole column chunk (gigabytes, in some datasets) is."""
 
@@ -39,7 +40,7 @@ class Embedded:
     """In the row group."""
     column: str
     position: int
-    """In the row's list of pictures; 0 where the column holds one."""
+    """In the row's list of pictures; `ONLY` where nothing but the bytes says how many there are."""
 
     @property
     def payload(self) -> Row:
@@ -78,6 +79,7 @@ class _Table:
         self.image = roles.get("image", "")
         field = self.schema.field(self.image) if self.image else None
         self.embedded = field is not None and _holds_bytes(field.type)
+        self.paths = _path_column(file.schema, self.image) if self.embedded else ""
         texts = dict.fromkeys(name for name in roles.values() if name != self.image or not self.embedded)
         self.texts = list(texts)
         self.labels = _label_names(self.schema)
@@ -89,66 +91,43 @@ class _Table:
                 for name in self.labels.keys() & row.keys():
                     row[name] = _label(row[name], self.labels[name])
                 if pictures is not None:
-                    row[self.image] = next(pictures)
+                    row[self.image] = next(pictures, None)
                 yield row
 
     def _text_rows(self, group: int) -> Iterator[Row]:
-        if not self.texts:
-            yield from ({} for _ in range(self.file.metadata.row_group(group).num_rows))
-            return
         for batch in self.file.iter_batches(
             PLANNED_ROWS, row_groups=[group], columns=self.texts, use_threads=False
         ):
             yield from batch.to_pylist()
 
     def _pictures(self, group: int) -> Iterator[list[Any]]:
-        """For every row its pictures, in order: embedded ones, and paths of those that lie beside."""
-        paths = self._paths(group)
-        whole = not paths
-        columns, size = ([self.image], LOADED_ROWS) if whole else ([paths], PLANNED_ROWS)
+        """For every row what stands for its pictures, in order; None for one that is not there.
+
+        The `path` beside the bytes says how many there are. Where there is none, one is taken for granted,
+        and loading says if that is wrong: not even statistics are asked, as pyarrow 25 ends the process on
+        those of a damaged file.
+        """
+        num_rows = self.file.metadata.row_group(group).num_rows
+        if not self.paths:
+            yield from ([self._place(group, row, ONLY)] for row in range(num_rows))
+            return
         row = 0
-        for batch in self.file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
+        for batch in self.file.iter_batches(
+            PLANNED_ROWS, row_groups=[group], columns=[self.paths], use_threads=False
+        ):
             for value in batch.column(0).to_pylist():
                 several = value if isinstance(value, list) else [value]
-                yield [
-                    self._picture(each, Embedded(self.path, group, row, self.image, position), whole)
-                    for position, each in enumerate(several)
-                ]
+                yield [each and self._place(group, row, place) for place, each in enumerate(several)]
                 row += 1
 
-    def _picture(self, value: Any, place: Embedded, whole: bool) -> Any:
-        """What stands for one picture; None where there is none."""
-        if value is None:
-            return None
-        if not whole or isinstance(value, bytes) or value.get("bytes") is not None:
-            return place
-        return value.get("path")
+    def _place(self, group: int, row: int, position: int) -> Embedded:
+        return Embedded(self.path, group, row, self.image, position)
 
-    def _paths(self, group: int) -> str:
-        """The column that tells which rows have a picture; empty where only the bytes themselves do.
 
-        That is the `path` beside the bytes, as long as no picture has a path and no bytes: the file's own
-        statistics count what is missing.
-        """
-        chunks = self.file.metadata.row_group(group)
-        leaves = {chunk.path_in_schema: chunk for chunk in map(chunks.column, range(chunks.num_columns))}
-        held = next(
-            (each for each in leaves if each.startswith(f"{self.image}.") and each.endswith(".bytes")), ""
-        )
-        paths = held.removesuffix("bytes") + "path"
-        statistics = leaves[held].statistics if held and paths in leaves else None
-        if statistics is None or not statistics.has_null_count:
-            return ""
-        absent = 0
-        for batch in self.file.iter_batches(
-            PLANNED_ROWS, row_groups=[group], columns=[paths], use_threads=False
-        ):
-            column = batch.column(0)
-            if _is_list(column.type):
-                absent += sum(not each for each in column.to_pylist()) + column.flatten().null_count
-            else:
-                absent += column.null_count
-        return paths if absent == statistics.null_count else ""
+def _path_column(schema: pq.ParquetSchema, image: str) -> str:
+    """The column of the paths beside pictures' bytes; empty where there is none."""
+    paths = (schema.column(place).path for place in range(len(schema)))
+    return next((path for path in paths if path.startswith(f"{image}.") and path.endswith(".path")), "")
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -166,12 +145,13 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 def _label_names(schema: pa.Schema) -> dict[str, Sequence[str]]:
     """Column → names of its classes, which `datasets` keeps in the schema's metadata."""
-    written = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = written.get("info", {}).get("features", {}) if isinstance(written, dict) else {}
+    found: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    for name in ("info", "features"):
+        found = found.get(name) if isinstance(found, Mapping) else None
     return {
         name: feature["names"]
-        for name, feature in features.items()
-        if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel" and "names" in feature
+        for name, feature in (found.items() if isinstance(found, Mapping) else ())
+        if isinstance(feature, Mapping) and isinstance(feature.get("names"), list)
     }
 
 
@@ -227,8 +207,11 @@ def load_embedded(payload: Mapping[str, Any]) -> bytes:
         _open.cursor = None
         raise ValueError(str(error)) from error
     if isinstance(value, list):
+        if payload["position"] == ONLY and len(value) != 1:
+            raise ValueError(f"the row holds {len(value)} pictures")
         value = value[payload["position"]]
     content = value.get("bytes") if isinstance(value, Mapping) else value
     if not isinstance(content, bytes):
-        raise ValueError("the row holds no picture")
+        named = f": it names the file {value.get('path')}" if isinstance(value, Mapping) else ""
+        raise ValueError(f"the row holds no picture{named}")
     return content
