@@ -91,6 +91,27 @@ def publish(
 
 
 @app.command()
+def download(
+    config: Annotated[Path, typer.Argument(help="A TOML file with `urls:` sources.")],
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask once more for the pictures that did not come.")
+    ] = False,
+) -> None:
+    """Download the pictures of `urls:` sources into the cache; `opsin run` does it too, but never twice."""
+    from components.config import load
+    from components.curate.sources.urls.scheme import resolve
+
+    curate = load(config).curate
+    lists = [source for source in curate.sources if source.locator.startswith("urls:")]
+    if not lists:
+        raise ConfigError("the config has no `urls:` source", where=str(config), fix="name another config")
+    for source in lists:
+        downloads = curate.execution.downloads
+        found = resolve(source.locator, source, downloads, source.urls, retry_failed=retry_failed)
+        console.print(f"[bold]{source.locator}[/] {found.path}  digest {found.sha256[:16]}")
+
+
+@app.command()
 def pull(
     name: Annotated[str, typer.Argument(help="Folder under data/.")],
     version: Annotated[str, typer.Argument(help="<md5>.dir, as `opsin lineage` shows it.")],

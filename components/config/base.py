@@ -70,5 +70,10 @@ def _identity(model: BaseModel) -> dict[str, Any]:
         if name == "execution" or (isinstance(extra, dict) and extra.get("execution")):
             continue
         value = getattr(model, name)
-        kept[name] = _identity(value) if isinstance(value, BaseModel) else dumped[name]
+        if isinstance(value, BaseModel):
+            kept[name] = _identity(value)
+        elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+            kept[name] = [_identity(item) for item in value]
+        else:
+            kept[name] = dumped[name]
     return kept

@@ -90,7 +90,8 @@ def run_chunk(job: Job[T], *, work: Work[T]) -> int:
         rows = work(job.items, Blob(final, file))
     assert len(rows) == len(job.items), "one row per item"
     os.replace(temporary, final)
-    table = pa.Table.from_pylist(rows)
+    names = dict.fromkeys(name for row in rows for name in row)  # Arrow takes the first row's alone
+    table = pa.table({name: [row.get(name) for row in rows] for name in names})
     table = table.replace_schema_metadata({"seconds": str(time.monotonic() - begin)})
     temporary = job.path.with_suffix(f".{os.getpid()}.parquet")
     pq.write_table(table, temporary)

@@ -164,6 +164,8 @@ def test_identity_execution_settings_do_not_count(small: Path) -> None:
             "deploy.port=0",
             "deploy.keep_serving=true",
             "curate.remote='s3://bucket'",
+            "curate.sources.0.urls.concurrency=3",
+            "execution.engine='ray'",
         ],
     )
     for name in SECTIONS:
