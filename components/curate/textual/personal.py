@@ -18,7 +18,7 @@ HIDDEN_EMAIL = re.compile(
     re.IGNORECASE,
 )
 PHONE = re.compile(
-    r"(?:\+|(?<!\d )\b00)\d{1,3}[ ().-]{0,4}\d(?:[ ().-]{0,3}\d){6,11}\b|\(\d{3}\)[ -]?\d{3}-\d{4}\b"
+    r"(?:\+|(?<!\d )(?<![\w.,])00)\d{1,3}[ ().-]{0,4}\d(?:[ ().-]{0,3}\d){6,11}\b|\(\d{3}\)[ -]?\d{3}-\d{4}\b"
 )
 """International numbers with their prefix, and American ones with the area code in brackets: numbers
 written otherwise cannot be told from a table's."""
@@ -26,7 +26,12 @@ IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b")
 CARD = re.compile(
     r"(?<![\d.,-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|\d{4}([ -])\d{6}\2\d{5}|\d{13,16})(?![\d.,-]\d|\d)"
 )
-IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]\d|\w)")
+IPV4 = re.compile(
+    r"(?<![\w.])(?:(?:section|chapter|version|revision|release|rev|ver|v|§)\.?\s?)?(?:\d{1,3}\.){3}\d{1,3}"
+    r"(?![\w.]\d|\w)",
+    re.IGNORECASE,
+)
+"""Together with a word before it that makes it a number of something else, and then no address."""
 IPV6 = re.compile(r"(?<![\w:])[23][0-9a-f]{3}:[0-9a-f:]{2,34}(?![\w:])", re.IGNORECASE)
 """Global unicast addresses only (2000::/3): others look like code (`abc::def`)."""
 SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")

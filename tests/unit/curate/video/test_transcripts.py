@@ -26,7 +26,7 @@ NOTE nothing
 
 intro
 00:01.000 --> 00:03.500 align:start
-<v Ann>Hello there,
+<v Speaker>Hello there,
 two lines
 
 00:01:02.000 --> 00:01:04.000
