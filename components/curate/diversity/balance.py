@@ -13,6 +13,7 @@ from components.artifacts import write_atomic
 from components.config.diversity import OTHER, DiversityConfig
 from components.curate.diversity.caps import Labelled
 
+SPLITS = ("train", "validation", "test")
 COLOURS = {"kept": "#3b6fb6", "dropped": "#d9dee5"}
 
 
@@ -31,7 +32,7 @@ def measure_balance(
         after[each.split][each.label] += place not in dropped
     return {
         split: {"before": _balance(before[split], config), "after": _balance(after[split], config)}
-        for split in sorted(before)
+        for split in sorted(before, key=SPLITS.index)
     }
 
 

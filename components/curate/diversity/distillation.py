@@ -62,6 +62,7 @@ def distil(vectors_NX: npt.NDArray[np.float32], labels: Sequence[str], *, folds:
         ConfigError: fewer than two labels have `folds` examples.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from threadpoolctl import threadpool_limits
 
     counts = Counter(labels)
     rare = {label: count for label, count in sorted(counts.items()) if count < folds}
@@ -77,9 +78,10 @@ def distil(vectors_NX: npt.NDArray[np.float32], labels: Sequence[str], *, folds:
             fix="ask about more samples, or mend the taxonomy",
         )
     held_out = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    predicted_N = cross_val_predict(_classifier(), vectors_NX, known_N, cv=held_out)
-    agreement = measure(known_N, predicted_N, rare, seed)
-    return Student(_classifier().fit(vectors_NX, known_N), agreement)
+    with threadpool_limits(1):  # the same sums on every machine, and quicker than threads that wait
+        predicted_N = cross_val_predict(_classifier(), vectors_NX, known_N, cv=held_out)
+        classifier = _classifier().fit(vectors_NX, known_N)
+    return Student(classifier, measure(known_N, predicted_N, rare, seed))
 
 
 def measure(
