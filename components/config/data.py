@@ -6,10 +6,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from components.config.annotate import AnnotateConfig
 from components.config.base import Frozen, StageConfig, execution_field
+from components.config.diversity import DiversityConfig
+from components.config.duplicates import NearDuplicateConfig
 from components.config.images import ImageLimits
+from components.config.scorers import AlignmentConfig, SafetyConfig
 from components.config.text import TextFilter
 from components.config.urls import UrlConfig
+from components.config.video import EpisodeFilter, VideoFilter
 
 
 class SourceConfig(Frozen):
@@ -60,8 +65,20 @@ class CurateConfig(StageConfig):
     """Vision tower of the `embeddings` delivery: a directory, or a name on the hub."""
     samples_per_shard: int = Field(1000, ge=1)
     """Roughly: the number of shards is the power of two that keeps them at most this large on average."""
-    phash_distance: int = Field(0, ge=0, le=16)
-    """Hamming distance of 64-bit perceptual hashes up to which two images count as near duplicates."""
+    duplicates: NearDuplicateConfig = NearDuplicateConfig()
+    """When two samples are one, within a split and across splits."""
+    safety: SafetyConfig | None = None
+    """Reject unsafe pictures (a packaged model, 70 pictures a second and core)."""
+    alignment: AlignmentConfig | None = None
+    """Score how well pictures and their texts belong together, and reject what does not."""
+    video: VideoFilter = VideoFilter()
+    """What clips must be."""
+    episodes: EpisodeFilter = EpisodeFilter()
+    """What vision-language-action episodes must be."""
+    annotate: AnnotateConfig | None = None
+    """New questions and answers, for what is left."""
+    diversity: DiversityConfig | None = None
+    """A taxonomy, labels, and caps per label."""
     min_samples_per_category: int = Field(50, ge=1)
     """The data gate fails when a category keeps fewer training samples."""
     max_rejected_share: float = Field(0.5, ge=0, le=1)

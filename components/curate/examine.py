@@ -26,6 +26,8 @@ from components.curate.sources import READERS
 
 UNDRAWABLE = (OSError, ValueError, SyntaxError, zlib.error, Image.DecompressionBombError)
 """What readers, PIL and resvg raise on broken or hostile input."""
+PIXELS_SIDE = 256
+"""Longer side of the pixels that are kept for the models that judge pictures."""
 SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 """Where a format's usual suffix is not its name."""
 
@@ -41,8 +43,6 @@ class Delivery:
     format: Literal["png", "jpeg", "webp"]
     quality: int
     limits: ImageLimits
-    pixels_side: int = 0
-    """Keep raw pixels of at most this side for the models that judge pictures; 0: none."""
 
     @classmethod
     def of(cls, config: CurateConfig) -> Delivery:
@@ -140,9 +140,9 @@ def _deliver(task: Task, content: bytes, examined: Examined, blob: Blob, deliver
         place = blob.append(encode(image, delivery.format, delivery.quality))
         suffix, (width, height) = SUFFIXES.get(delivery.format, delivery.format), image.size
     pixels, size = None, (0, 0)
-    if delivery.pixels_side:
+    if task.keep_pixels:
         small = examined.image.copy()
-        small.thumbnail((delivery.pixels_side, delivery.pixels_side))
+        small.thumbnail((PIXELS_SIDE, PIXELS_SIDE))
         pixels, size = blob.append(small.tobytes()), small.size
     return Picture(
         place=place,

@@ -46,6 +46,8 @@ class Funnel:
     steps: list[Step] = field(default_factory=list)
     text_steps: list[dict[str, Any]] = field(default_factory=list)
     """What each check of the text filter let through, in its order."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What else the steps have to say, for the report."""
 
     def apply(self, name: str, judge: Filter, *, spent: float = 0.0) -> None:
         """Run one filter; `spent` is what it already cost elsewhere (decoding in worker processes)."""

@@ -13,7 +13,7 @@ from components.curate.fetch import Fetched
 from components.curate.samples import Candidate, Draft, share
 from components.curate.schemes import locators, reader_name, reader_of, scheme_of, source_id, source_keys
 from components.curate.sources import READERS
-from components.errors import ConfigError
+from components.errors import ConfigError, SourceError
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Task:
     key: str
     reader: str
     draft: Draft
+    keep_pixels: bool = False
+    """Whether the decode leaves its pixels for the models that judge pictures."""
 
     @property
     def has_image(self) -> bool:
@@ -48,6 +50,8 @@ class Planned:
     task: Task
     candidate: Candidate
     source: SourceConfig
+    path: Path
+    """What was fetched of the source."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,12 @@ def plan_sources(config: CurateConfig) -> Plan:
             role: scheme_of(each).fetch(each, source, config.execution.downloads)
             for role, each in locators(source).items()
         }
+        if source.digest and fetched["data"].sha256 != source.digest:
+            raise SourceError(
+                f"{source.locator} changed while the run began",
+                where="curate.sources",
+                fix="run the same command again",
+            )
         drafts = _limit(_plan_drafts(fetched, source, config), source, config.seed)
         for role, each in fetched.items():
             earlier = sources[each.locator].num_samples if each.locator in sources else 0
@@ -117,7 +127,7 @@ def _planned(key: str, draft: Draft, source: SourceConfig, fetched: Fetched) -> 
         facts=draft.facts,
         has_image=task.has_image,
     )
-    return Planned(task, candidate, source)
+    return Planned(task, candidate, source, fetched.path)
 
 
 def name_keys(prefix: str, original_ids: Sequence[str]) -> list[str]:

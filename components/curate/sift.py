@@ -1,6 +1,7 @@
 """The funnel's filters in their order, cheapest first; nothing is decoded twice.
 
-header → exact copies → text → one decode → same pixels → near duplicates → decontamination
+header → clips and episodes → exact copies → text → one decode → duplicates and leaks → safety → alignment
+→ annotation → diversity
 """
 
 from __future__ import annotations
@@ -12,39 +13,45 @@ from pathlib import Path
 import numpy as np
 
 from components.config import CurateConfig
+from components.curate.clones import drop_duplicates
 from components.curate.duplicates.perceptual import THUMB_BYTES, gray_of, hash_images
 from components.curate.engines import Engine
+from components.curate.enrich import add_annotations, balance_labels
 from components.curate.examine import Delivery, examine_all, read_headers
-from components.curate.filters import find_exact_duplicates, find_leaks, find_near_duplicates
+from components.curate.filters import find_exact_copies
+from components.curate.footage import drop_bad_footage
 from components.curate.funnel import Funnel, Verdicts
+from components.curate.models import drop_misaligned, drop_unsafe, wants_pixels
 from components.curate.plan import Plan, Planned
-from components.curate.samples import Candidate, Reason
+from components.curate.samples import Reason
 from components.curate.schemes import source_id
 from components.curate.text import redact_turns, screen_texts
+from components.gates.result import GateResult
 
 
-def sift(engine: Engine, plan: Plan, config: CurateConfig, scratch: Path) -> Funnel:
-    """Everything that was planned through every filter.
+def sift(
+    engine: Engine, plan: Plan, config: CurateConfig, scratch: Path, logs: Path
+) -> tuple[Funnel, list[GateResult]]:
+    """Everything that was planned through every filter; and what the filters themselves are gated by.
 
     Args:
         scratch: Where finished chunks lie, for a run that continues.
+        logs: Where filters leave what people look at (clips, annotations, reviews, balance).
     """
     planned = {each.task.key: each for each in plan.samples}
     funnel = Funnel([each.candidate for each in plan.samples])
+    gates: list[GateResult] = []
     _headers(funnel, engine, planned, config, scratch / "headers")
-    funnel.apply("exact_copy", lambda items: find_exact_duplicates(items, _source_sha256))
+    drop_bad_footage(funnel, engine, planned, config, logs)
+    funnel.apply("exact_copy", find_exact_copies)
     _texts(funnel, planned, config)
     _decode(funnel, engine, planned, config, scratch / "decoded")
-    funnel.apply(
-        "exact_duplicate", lambda items: find_exact_duplicates(items, lambda each: each.image_sha256)
-    )
-    funnel.apply("near_duplicate", lambda items: find_near_duplicates(items, config.phash_distance))
-    funnel.apply("decontamination", lambda items: find_leaks(items, config.phash_distance))
-    return funnel
-
-
-def _source_sha256(candidate: Candidate) -> str:
-    return candidate.header.sha256 if candidate.header else ""
+    drop_duplicates(funnel, config.duplicates)
+    features = drop_unsafe(funnel, engine, config, scratch / "safety")
+    drop_misaligned(funnel, config, features)
+    gates += add_annotations(funnel, config, scratch / "annotate", logs / "annotate")
+    gates += balance_labels(funnel, config, features, scratch / "labels", logs)
+    return funnel, gates
 
 
 def _headers(
@@ -76,7 +83,9 @@ def _texts(funnel: Funnel, planned: Mapping[str, Planned], config: CurateConfig)
         if turns != candidate.turns:
             funnel.kept[place] = replace(candidate, turns=turns)
     screening = screen_texts(
-        [(name, each.turns) for name, each in zip(named, funnel.kept, strict=True)], filters
+        [(name, each.turns) for name, each in zip(named, funnel.kept, strict=True)],
+        filters,
+        may_be_empty=filters if config.annotate else (),
     )
     seconds = sum(step.seconds for step in screening.steps)
     funnel.text_steps = [asdict(step) for step in screening.steps]
@@ -88,7 +97,10 @@ def _decode(
 ) -> None:
     """One decode of every picture that is left, with all that is measured on pixels."""
     places = [place for place, each in enumerate(funnel.kept) if each.has_image]
-    tasks = [planned[funnel.kept[place].key].task for place in places]
+    tasks = [
+        replace(planned[each.key].task, keep_pixels=wants_pixels(each, config))
+        for each in (funnel.kept[place] for place in places)
+    ]
     pictures, seconds = examine_all(engine, tasks, Delivery.of(config), directory)
     verdicts: Verdicts = {}
     sound = []

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import pandas as pd
 
 from components.artifacts import Dataset, write_atomic
 from components.config import CurateConfig
+from components.curate.clones import leaked_keys
 from components.curate.contact import draw_contact_sheet
 from components.curate.delivery import deliver
 from components.curate.engines import Engine, open_engine
@@ -25,6 +27,7 @@ from components.curate.quarantine import write_quarantine
 from components.curate.shards import read_stored, write_dataset
 from components.curate.sift import sift
 from components.gates.data import Requirements, check_dataset
+from components.gates.result import GateResult
 from components.stage import Fields, Run, stage
 from components.storage import dataset_version
 
@@ -46,7 +49,7 @@ def curate(run: Run, *, config: CurateConfig) -> Fields:
     run.sources[:] = plan.sources
     tasks = {each.task.key: each.task for each in plan.samples}
     with open_engine(config.execution) as engine:
-        funnel = sift(engine, plan, config, run.scratch)
+        funnel, gates = sift(engine, plan, config, run.scratch, run.logs)
         write_quarantine(engine, funnel.rejected, tasks, run.logs)
         draw_contact_sheet(funnel.kept, funnel.rejected, run.logs / "contact.png")
         _report(run, funnel)
@@ -58,23 +61,26 @@ def curate(run: Run, *, config: CurateConfig) -> Fields:
             seed=config.seed,
         )
         build_gallery(run.directory).write(run.logs / "gallery.html", config.name)
-        _check(run, config, engine, len(funnel.rejected))
+        _check(run, config, engine, funnel, gates)
     version = dataset_version(run.output)
     run.dataset_versions[config.name] = version
     return {"name": config.name, "version": version, "num_samples": len(funnel.kept)}
 
 
-def _check(run: Run, config: CurateConfig, engine: Engine, num_rejected: int) -> None:
+def _check(
+    run: Run, config: CurateConfig, engine: Engine, funnel: Funnel, gates: Sequence[GateResult]
+) -> None:
     """Every gate; those that passed are kept before the first that blocks stops the stage."""
     results = check_dataset(
         pd.read_parquet(run.output / "manifest.parquet"),
         stored_sha256=read_stored(engine, run.output),
-        num_rejected=num_rejected,
+        num_rejected=len(funnel.rejected),
+        leaked=leaked_keys(funnel.kept, config.duplicates),
         requirements=Requirements(
             categories=tuple(sorted({source.category for source in config.sources})),
             image_size=0 if config.delivery == "raw" else config.image_size,
             square=config.fit != "inside",
-            phash_distance=config.phash_distance,
+            phash_distance=max(0, config.duplicates.same_text_distance),
             min_samples_per_category=config.min_samples_per_category,
             max_rejected_share=config.max_rejected_share,
             allowed_licences=config.allowed_licences,
@@ -84,7 +90,7 @@ def _check(run: Run, config: CurateConfig, engine: Engine, num_rejected: int) ->
         previous=_previous(config),
         docs=run.logs / "data_docs",
     )
-    for result in sorted(results, key=lambda result: not result.passed):
+    for result in sorted([*results, *gates], key=lambda result: not result.passed):
         run.gate(result)
 
 
@@ -110,6 +116,7 @@ def _report(run: Run, funnel: Funnel) -> None:
     report = {
         "filters": [asdict(step) for step in funnel.steps],
         "text_checks": funnel.text_steps,
+        "notes": funnel.notes,
         "reasons": dict(sorted(Counter(each.reason.code for each in funnel.rejected).items())),
         "kept": [
             {"category": category, "split": split, "group": group, "samples": count}
