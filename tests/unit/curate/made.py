@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zlib
 from pathlib import Path
@@ -39,7 +40,7 @@ def make_picture(image: Image.Image, place: Place = NOWHERE) -> Picture:
         format="png",
         width=image.width,
         height=image.height,
-        pixels_sha256=f"{zlib.crc32(image.tobytes()):064x}",
+        pixels_sha256=hashlib.sha256(image.tobytes()).hexdigest(),
         thumbnail=thumbnail(image),
         blur=1.0,
     )
