@@ -161,8 +161,8 @@ class QualityConfig(Frozen):
     max_question_chars: int = Field(500, ge=1)
     max_answer_chars: int = Field(2000, ge=1)
     max_span_words: int = Field(8, ge=1)
-    """Answers up to this length must occur word for word in one fact or in the OCR text; longer ones are
-    judged by their words."""
+    """All that an answer up to this length says beyond the question must stand word for word in a fact or in
+    the OCR text; longer ones are judged by the share of their words."""
     min_coverage: float = Field(0.8, gt=0, le=1)
     """Share of a longer answer's content words that must occur in the facts, the text or the question."""
     unverifiable: Literal["reject", "keep"] = "reject"

@@ -8,11 +8,12 @@ The rules, in the order in which they are tried:
 2. **Counts** (`how many`, `number of`). The number must be known, or be the length of a list among the
    facts that the question names, or count the lines or words of the OCR text where it asks for those.
 3. **Spans.** The answer, up to case, punctuation and articles, stands word for word in one fact or in the
-   OCR text. Of an answer that lists things, each does.
-4. **Numbers.** Each number must be supported by a known one: units are converted, rounding is allowed as
-   far as it shows (`67.4 million` for 67391582), invented precision is not. The words beside the numbers
-   must be known or stand in the question.
-5. **Sentences** (more than `max_span_words` words). Numbers as above, and `min_coverage` of the content
+   OCR text.
+4. **Short answers.** Stop words, words of the question and punctuation part an answer into runs; each run
+   stands word for word in one fact or in the OCR text (`It is Berlin, Germany`), and there is one. Each
+   number must be supported by a known one: units are converted, rounding is allowed as far as it shows
+   (`67.4 million` for 67391582), invented precision is not.
+5. **Long answers** (more than `max_span_words` words). Numbers as above, and `min_coverage` of the content
    words known or in the question, at least one of them not from the question.
 
 Necessary, not sufficient: a grounded answer can still answer another question. Consistency and review are
@@ -49,7 +50,8 @@ COUNTING = re.compile(r"\bhow many\b|\bthe number of\b", re.IGNORECASE)
 COMPARING = re.compile(r"\b(?:than|same|more|less|fewer|most|least|equal)\b", re.IGNORECASE)
 QUOTED = re.compile(r"[\"“„]([^\"“”„]+)[\"”“]|(?<!\w)['‘]([^'‘’]+)['’](?!\w)")
 NAME = re.compile(r"(?<=\s)(?:[A-Z][\w'’-]*)(?:\s+[A-Z][\w'’-]*)*")
-LISTING = re.compile(r"\s*[,;/]\s*|\s+and\s+", re.IGNORECASE)
+BREAK = re.compile(r"(?<!\d)[,;:/]|[,;:/](?!\d)|[.!?](?=\s|$)")
+"""Where one thing that an answer names ends; not inside a number."""
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 """Scripts that are written without spaces: words cannot be told, a substring is enough."""
 
@@ -117,26 +119,33 @@ def grounding_problem(turn: Turn, grounds: Grounds, config: QualityConfig) -> Re
     if grounds.holds(turn.answer):
         return None
     unknown = [str(number.value) for number in numbers if not grounds.supports(number)]
-    if len(normalise(turn.answer).split()) <= config.max_span_words:
-        pieces = [piece for piece in LISTING.split(turn.answer.strip(" .")) if normalise(piece)]
-        if pieces and all(_piece_holds(piece, turn, grounds) for piece in pieces):
-            return None
-        if unknown:
-            return Reason("ungrounded_number", evidence=", ".join(unknown))
-        return Reason("ungrounded", evidence=turn.answer[:80])
     if unknown:
         return Reason("ungrounded_number", evidence=", ".join(unknown))
-    return _coverage_problem(turn, grounds, config)
+    if len(normalise(turn.answer).split()) > config.max_span_words:
+        return _coverage_problem(turn, grounds, config)
+    runs = _runs(turn)
+    missing = [run for run in runs if not grounds.holds(run)]
+    if missing or not (runs or numbers):
+        evidence = (
+            f"not known: {', '.join(missing)}" if missing else "says nothing that the question does not"
+        )
+        return Reason("ungrounded", evidence=evidence[:200])
+    return None
 
 
-def _piece_holds(piece: str, turn: Turn, grounds: Grounds) -> bool:
-    """Whether one thing that an answer names is known: as a span, or as known numbers and known words."""
-    if grounds.holds(piece):
-        return True
-    numbers = find_quantities(piece)
-    known = grounds.words | _question_words(turn)
-    beside = [word for word in _content_words(without_quantities(piece)) if word not in known]
-    return bool(numbers) and all(map(grounds.supports, numbers)) and not beside
+def _runs(turn: Turn) -> list[str]:
+    """What an answer says beyond its numbers and the question, in runs of words."""
+    skipped = STOP_WORDS | _question_words(turn)
+    runs: list[str] = []
+    for part in BREAK.split(without_quantities(turn.answer)):
+        run: list[str] = []
+        for word in [*normalise(part).split(), ""]:
+            if word and word not in skipped:
+                run.append(word)
+            elif run:
+                runs.append(" ".join(run))
+                run = []
+    return runs
 
 
 def _coverage_problem(turn: Turn, grounds: Grounds, config: QualityConfig) -> Reason | None:

@@ -32,6 +32,9 @@ Boxes: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 SAME_LINE = 0.5
 """Boxes whose heights overlap by this share of the lower one stand on one line."""
+DETECTED_SHORT, DETECTED_LONG = 736, 960
+"""Pixels that a small picture is brought up to before text is looked for: its shorter side to the first, but
+its longer side not above the second."""
 LEVEL = 0.15
 """Slope of a level box's top, as a share of its height."""
 MERGED_OVERLAP, MERGED_HEIGHTS, MERGED_GAP = 0.7, 1.6, 0.8
@@ -227,6 +230,10 @@ def _recognize(engine: Any, pixels: Any, config: OcrConfig, scale: float) -> lis
     padded, record = engine.maybe_add_letterbox(
         resized, {"preprocess": {"ratio_h": down_y, "ratio_w": down_x}}
     )
+    # It brings the shorter side up to 736 pixels whatever the longer one becomes: a line of text of 300×70
+    # would be looked at with 3154×736, in seven times the time and with its words cut apart.
+    short, long = sorted(padded.shape[:2])
+    engine.text_det.limit_side_len = min(DETECTED_SHORT, DETECTED_LONG * short / long)
     boxes, _ = engine.auto_text_det(padded)
     if boxes is None:
         return []

@@ -55,6 +55,7 @@ WORDS = {word: number for number, word in enumerate(ONES)} | {
     for place, tens in enumerate(TENS)
     for unit, ones in enumerate(["", *ONES[1:10]])
 }
+SQUARE = re.compile(r"\b(?:square|sq\.?)\s+(km|m|kilomet(?:er|re)s?|met(?:er|re)s?)\b", re.IGNORECASE)
 WORD = re.compile(r"(?<![\w-])[a-z]+(?:-[a-z]+)?(?![\w-])", re.IGNORECASE)
 QUANTITY = re.compile(
     r"(?:(?P<about>\b(?:about|around|approximately|roughly|nearly|almost|over)\b|[~≈])\s*)?"
@@ -109,13 +110,15 @@ def find_quantities(text: str) -> list[Quantity]:
 
 
 def without_quantities(text: str) -> str:
-    """The text with its numbers, their scales and known units cut out."""
+    """The text with a comma for each number with its scale and, where it is a known one, its unit."""
     return QUANTITY.sub(
-        lambda match: " " if _takes_unit(match) else f" {match['unit']} ", _spell_in_digits(text)
+        lambda match: " , " if _takes_unit(match) else f" , {match['unit']} ", _spell_in_digits(text)
     )
 
 
 def _spell_in_digits(text: str) -> str:
+    """The text with its number words as digits, and square units as one word."""
+    text = SQUARE.sub(lambda match: f"{'km' if match[1][0] in 'kK' else 'm'}²", text)
     if text.strip(" .").casefold() == "one":
         return "1"
 

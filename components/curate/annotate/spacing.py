@@ -13,12 +13,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Crop: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+Widths: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-TIMES_MEDIAN = 2.4
+CLOSEST, TYPICAL, FURTHEST = 1.7, 2.4, 3.5
 """Words are apart by this many times the median gap, most gaps being between letters."""
 NARROWEST, WIDEST = 0.24, 0.6
 """No text needs less than the first between its words, as a share of the ink's height, nor more than the
-second. The three were chosen on 50 pictures of DejaVu; other fonts were kept for measuring."""
+second. All were chosen on DejaVu and Aileron; other fonts were kept for measuring."""
 MIN_CONTRAST = 40
 """Gray levels between ink and paper; with less, gaps cannot be seen."""
 
@@ -50,8 +51,22 @@ def word_gaps(crop: Crop) -> list[tuple[int, int]]:
     if not gaps:
         return []
     widths = np.array([end - begin for begin, end in gaps]) / (rows[-1] - rows[0] + 1)
-    wide = np.clip(TIMES_MEDIAN * np.median(widths), NARROWEST, WIDEST)
+    wide = _threshold(widths)
     return [gap for gap, width in zip(gaps, widths, strict=True) if width >= wide]
+
+
+def _threshold(widths: Widths) -> float:
+    """What parts the gaps between letters from those between words, shape (n,), as shares of the height.
+
+    The middle of the largest step from one width to the next, among the steps near what is typical: the
+    letters of a typewriter stand further apart than the words of a narrow type.
+    """
+    median = float(np.median(widths))
+    low, high = max(NARROWEST, CLOSEST * median), min(WIDEST, FURTHEST * median)
+    steps = [(b / a, (a + b) / 2) for a, b in pairwise(np.unique(widths)) if a <= high and b >= low]
+    if steps:
+        return min(high, max(low, float(max(steps)[1])))
+    return min(WIDEST, max(NARROWEST, TYPICAL * median))
 
 
 def _ink(crop: Crop) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -37,7 +37,7 @@ PLACEHOLDER = re.compile(
 REFUSAL = re.compile(
     r"\bi(?: am|['’]m) (?:sorry|unable|not able|afraid)\b"
     r"|\bi (?:can(?:['’]t|not| not)|could(?:n['’]t| not)|do(?:n['’]t| not)) "
-    r"(?:see|view|answer|help|provide|determine|identify|know|assist|read|access|tell|comply|have)\b"
+    r"(?:see|say|view|answer|help|provide|determine|identify|know|assist|read|access|tell|comply|have)\b"
     r"|\bas an? (?:ai|artificial|(?:large )?language model)\b"
     r"|\b(?:cannot|can['’]t|could not) be (?:determined|answered|seen|identified|read|known)\b"
     r"|\b(?:unable|impossible|not possible) to (?:determine|tell|answer|say|see|identify|read)\b"
