@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -102,7 +103,9 @@ def examine(content: bytes, header: Header, limits: ImageLimits, *, side: int) -
     """
     wanted = max(side, CHECKED)
     try:
-        reduced = _decode(content, header, wanted)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata, of thousands of files
+            reduced = _decode(content, header, wanted)
     except Exception as error:  # decoders fed by strangers raise what they like
         return _name(error)
     if isinstance(reduced, Reason):

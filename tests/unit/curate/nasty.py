@@ -341,6 +341,7 @@ NASTY: dict[str, Nasty] = {
         lambda: tiff(64, 64, {322: (4, 1, 65_535), 323: (4, 1, 65_535)}), "decompression_bomb"
     ),
     "tiff_huge_index": Nasty(lambda: tiff(64, 64, {273: (4, 16_000_000, 8)}), "decompression_bomb"),
+    "tiff_odd_metadata": Nasty(lambda: tiff(64, 64, {700: (7, 1_000_000, 8)}) + bytes(range(256)) * 16, "ok"),
     "tiff_missing_pixels": Nasty(lambda: tiff(300, 200), "truncated"),
 }
 

@@ -151,6 +151,13 @@ def test_first_frame_of_an_animation_is_taken_unless_it_is_refused(name: str) ->
     assert reject(content, ImageLimits(animated="reject")).code == "animated"
 
 
+def test_warning_of_a_decoder_is_no_reason() -> None:
+    content = NASTY["tiff_odd_metadata"].make()
+    with pytest.warns(UserWarning, match="larger than file"):
+        Image.open(io.BytesIO(content)).load()
+    assert look(content).width == 64  # warnings are errors in tests
+
+
 @pytest.mark.parametrize(
     ("limits", "code"),
     [
