@@ -58,9 +58,7 @@ def restore(uri: str, model: str, reference: str, *, workspace: Path, remote: st
         config.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(config, (folder / CONFIG).read_text())
     if not records:
-        raise ArtifactMissing(
-            f"'{model}@{reference}' has an empty lineage", where=uri, fix="deploy it again"
-        )
+        raise ArtifactMissing(f"'{model}@{reference}' has an empty lineage", where=uri, fix="deploy it again")
     datasets = [
         _restore_dataset(record, artifacts, workspace, remote)
         for record in records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pyarrow as pa
 
@@ -36,11 +37,11 @@ def drop_duplicates(funnel: Funnel, config: NearDuplicateConfig) -> None:
         columns = (verdicts.rows.tolist(), verdicts.codes, verdicts.others, verdicts.evidence)
         for row, code, other, evidence in zip(*columns, strict=True):
             found[items[row].key] = Reason(str(code), str(other), str(evidence))
-        return _of_codes(items, found, STEPS["exact_duplicate"])
+        return _of_codes(items, found=found, codes=STEPS["exact_duplicate"])
 
     funnel.apply("exact_duplicate", search)  # the whole search is timed here
     for name in ("near_duplicate", "decontamination"):
-        funnel.apply(name, lambda items, codes=STEPS[name]: _of_codes(items, found, codes))
+        funnel.apply(name, partial(_of_codes, found=found, codes=STEPS[name]))
 
 
 def leaked_keys(candidates: Sequence[Candidate], config: NearDuplicateConfig) -> frozenset[str]:
@@ -53,17 +54,17 @@ def leaked_keys(candidates: Sequence[Candidate], config: NearDuplicateConfig) ->
 def signature_table(candidates: Sequence[Candidate]) -> pa.Table:
     """What duplicates are told by, one row a sample; the table that an evaluation set is written from."""
     pictures = [each.picture for each in candidates]
+    answers = ["\n".join(turn.answer for turn in each.turns) for each in candidates]
     columns = {
         "key": [each.key for each in candidates],
         "split": [each.split for each in candidates],
         "category": [each.category for each in candidates],
         "pixels_sha256": [each.image_sha256 for each in candidates],
         "text_sha256": [each.text_sha256 for each in candidates],
-        "text": ["\n".join(turn.answer for turn in each.turns) for each in candidates],
+        "text": [each.encode("utf-8", "replace").decode() for each in answers],
         "thumbnail": [each.thumbnail if each else None for each in pictures],
     }
-    text = [value.encode("utf-8", "replace").decode() for value in columns["text"] if value is not None]
-    return pa.table(columns | {"text": text}, schema=SCHEMA)
+    return pa.table(columns, schema=SCHEMA)
 
 
 def _evaluation_sets(config: NearDuplicateConfig) -> tuple[EvaluationSet, ...]:
@@ -71,7 +72,7 @@ def _evaluation_sets(config: NearDuplicateConfig) -> tuple[EvaluationSet, ...]:
 
 
 def _of_codes(
-    items: Sequence[Candidate], found: dict[str, Reason], codes: Sequence[str]
+    items: Sequence[Candidate], *, found: dict[str, Reason], codes: Sequence[str]
 ) -> dict[int, Reason]:
     return {
         place: found[each.key]

@@ -73,8 +73,13 @@ class Grounds:
 
     @classmethod
     def of(cls, sample: AnnotationInput) -> Grounds:
-        """All facts, the label, and the OCR text where it is among the facts; not the boxes."""
-        known = {name: value for name, value in sample.facts.items() if name != OCR_BOXES}
+        """All facts, the label, and the OCR text where it is among the facts; not the boxes, and no fact
+        with `no` in its name (`no colours`): it says what is not to be seen."""
+        known = {
+            name: value
+            for name, value in sample.facts.items()
+            if name != OCR_BOXES and "no" not in normalise(name.replace("_", " ")).split()
+        }
         texts, lists = [sample.label] if sample.label else [], dict[str, int]()
         for name, value in known.items():
             structure = _structure(value)

@@ -110,7 +110,7 @@ def _shingle_chunk(texts: pa.Array, words: int) -> tuple[Words, Rows]:
     content, ends = _bytes(texts)
     begins = np.concatenate([[0], ends[:-1]])
     units = np.flatnonzero(_starts(content, begins, of_words=bool(words)))
-    text_of_unit = np.searchsorted(ends, units, side="right")
+    text_of_unit = np.repeat(np.arange(len(texts)), np.diff(np.searchsorted(units, ends), prepend=0))
     length = words or CHARACTERS
     # A run goes from its first unit to where the unit after its last one begins, or to the end of its text.
     after = np.concatenate([units[length:], np.full(min(length, len(units)), len(content))])

@@ -40,8 +40,9 @@ CELL = 4
 """Side of the blocks of luminance that are judged, in pixels of the thumbnail."""
 LEAST_CONTRAST = 4.0
 """Levels; below, a picture counts as this contrasted, so that noise on a plain page is no difference."""
-LEAST_CORRELATION = 0.75
-"""Of the luminance before any fit: of the pairs that the fit would accept, 1 in 2,000 lies below 0.8."""
+LEAST_CORRELATION, LEAST_OF_CROPS = 0.9, 0.75
+"""Of the luminance before any fit, for whole pictures and for windows: cheap to know, and below it the fit
+accepts no more than 1 copy in 2,000."""
 LEAST_GAIN = 0.6
 """And its inverse at most: a picture that was made much darker than this is not found."""
 MOST_SHIFT = 1.2
@@ -103,7 +104,8 @@ def _judge(
     window = _Window.of(view)
     seen_MYX = _centred(window.cut(_turned(gray_of(left), view)))
     other_MYX = _centred(gray_of(right).astype(np.float32))
-    same = _correlation(seen_MYX, other_MYX) >= LEAST_CORRELATION
+    least = LEAST_CORRELATION if view.side == 1 else LEAST_OF_CROPS
+    same = _correlation(seen_MYX, other_MYX) >= least
     rows = np.flatnonzero(same)
     left, right, photograph, other_MYX = left[rows], right[rows], photograph[rows], other_MYX[rows]
     limit = np.where(photograph, config.photo_difference, config.drawing_difference)

@@ -44,10 +44,9 @@ def test_duplicates_the_second_goes_and_names_the_first() -> None:
     assert dropped(items) == {"c": ("exact_duplicate", "a")}
 
 
-def test_duplicates_another_question_about_the_image_stays_where_text_decides() -> None:
+def test_duplicates_another_question_about_the_image_stays() -> None:
     items = [make_candidate("a"), make_candidate("b", answer="a disc")]
     assert dropped(items) == {}
-    assert dropped(items, NearDuplicateConfig()) == {"b": ("near_duplicate", "a")}
 
 
 def test_duplicates_of_texts_without_an_image_go() -> None:
