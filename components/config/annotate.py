@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from components.config.base import Frozen, execution_field
 from components.config.chat import ChatConfig
 
-FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+FIELD_NAME = re.compile(r"[A-Za-z_][\w ,'-]*\Z")
+"""Names of facts may hold spaces: `{number of digits}`."""
 
 
 def placeholders(template: str) -> tuple[str, ...]:

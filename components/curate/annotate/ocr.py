@@ -141,7 +141,7 @@ def read_pages(
 def read_page(engine: Any, image: bytes, config: OcrConfig) -> Page | Reason:
     """Read one encoded picture: upright, in RGB, at most `max_side` pixels long."""
     try:
-        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(image))).convert("RGB")
+        picture = _on_white(ImageOps.exif_transpose(Image.open(io.BytesIO(image))))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return Reason("bad_image", evidence=str(error)[:200])
     scale = min(1.0, config.max_side / max(picture.size))
@@ -150,6 +150,14 @@ def read_page(engine: Any, image: bytes, config: OcrConfig) -> Page | Reason:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     lines = _recognize(engine, np.ascontiguousarray(np.asarray(picture)[:, :, ::-1]), config, scale)
     return Page(tuple(in_reading_order(lines)))
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    """In RGB; what is transparent shows white paper, not the colour that happens to lie under it."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    paper = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(paper, picture.convert("RGBA")).convert("RGB")
 
 
 def in_reading_order(pieces: Sequence[Line]) -> Iterator[tuple[Line, ...]]:

@@ -7,6 +7,7 @@ PP-OCRv4's recognizer was trained on Chinese first and drops many spaces between
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -24,6 +25,18 @@ MIN_CONTRAST = 40
 """Gray levels between ink and paper; with less, gaps cannot be seen."""
 
 
+NUMBER = frozenset("0123456789.,")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Columns without ink, and their width as a share of the ink's height."""
+
+    begin: int
+    end: int
+    width: float
+
+
 def restore_spaces(text: str, centres: Sequence[float], crop: Crop) -> str:
     """`text` with a space wherever the crop has a gap between words and the text has none.
 
@@ -32,17 +45,20 @@ def restore_spaces(text: str, centres: Sequence[float], crop: Crop) -> str:
         centres: Where each character stands, in pixels from the left, shape (len(text),).
         crop: The line, shape (height, width, 3).
     """
-    gaps = word_gaps(crop)
     places = set()
-    for begin, end in gaps:
-        place = sum(centre < (begin + end) / 2 for centre in centres)
-        if 0 < place < len(text) and not (text[place - 1].isspace() or text[place].isspace()):
+    for gap in word_gaps(crop):
+        place = sum(centre < (gap.begin + gap.end) / 2 for centre in centres)
+        if not 0 < place < len(text) or text[place - 1].isspace() or text[place].isspace():
+            continue
+        # All digits of many fonts are as wide as the widest, so that a 1 stands alone: `19.7` is one number.
+        inside_number = {text[place - 1], text[place]} <= NUMBER
+        if not inside_number or gap.width >= WIDEST:
             places.add(place)
     return "".join(f" {char}" if place in places else char for place, char in enumerate(text))
 
 
-def word_gaps(crop: Crop) -> list[tuple[int, int]]:
-    """Columns (begin, end) without ink that are as wide as between words."""
+def word_gaps(crop: Crop) -> list[Gap]:
+    """Columns without ink that are as wide as between words."""
     ink = _ink(crop)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if len(columns) < 2:
@@ -52,7 +68,11 @@ def word_gaps(crop: Crop) -> list[tuple[int, int]]:
         return []
     widths = np.array([end - begin for begin, end in gaps]) / (rows[-1] - rows[0] + 1)
     wide = _threshold(widths)
-    return [gap for gap, width in zip(gaps, widths, strict=True) if width >= wide]
+    return [
+        Gap(begin, end, float(width))
+        for (begin, end), width in zip(gaps, widths, strict=True)
+        if width >= wide
+    ]
 
 
 def _threshold(widths: Widths) -> float:

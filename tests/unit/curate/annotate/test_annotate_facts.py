@@ -73,6 +73,12 @@ def test_facts_know_the_label_and_take_braces_in_values_as_they_are() -> None:
     ]
 
 
+def test_facts_may_have_spaces_in_their_names() -> None:
+    template = FactTemplate(question=("How many digits?",), answer="{number of digits}")
+    sample = AnnotationInput("a", None, facts={"number of digits": "3"})
+    assert [each.turn.answer for each in ask_facts(sample, [template], most=1, seed=0)] == ["3"]
+
+
 @pytest.mark.parametrize(
     "template",
     [

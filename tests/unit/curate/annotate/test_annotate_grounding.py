@@ -109,6 +109,14 @@ def test_answer_that_cannot_be_derived_is_rejected(question: str, answer: str, e
     assert code(question, answer) == expected
 
 
+def test_facts_that_say_what_is_not_there_ground_nothing() -> None:
+    facts = {"colours": "red, white", "no colours": "green", "top left, no_colours": "blue"}
+    grounds = Grounds.of(AnnotationInput("a", None, facts=facts))
+    for colour, expected in (("red", None), ("green", "ungrounded"), ("blue", "ungrounded")):
+        problem = grounding_problem(Turn("Which colour is in it?", colour), grounds, QualityConfig())
+        assert (problem.code if problem else None) == expected
+
+
 def test_unverifiable_yes_is_kept_where_config_says_so() -> None:
     assert code("Is it nice?", "yes", unverifiable="keep") == ""
     assert code("Is the capital Munich?", "yes", unverifiable="keep") == "ungrounded"

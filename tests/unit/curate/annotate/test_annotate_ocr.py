@@ -94,6 +94,16 @@ def test_rotated_by_exif_is_read_upright(tmp_path: Path) -> None:
     assert isinstance(page, Page) and page.text == "harbour"
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_text_on_transparent_paper_is_read_whatever_lies_under_it(tmp_path: Path, mode: str) -> None:
+    page = Image.new("RGBA", (200, 70), (0, 0, 0, 0))
+    ImageDraw.Draw(page).text((20, 20), "harbour", fill=(0, 0, 0, 255), font=FONT)
+    buffer = io.BytesIO()
+    (page if mode == "RGBA" else page.quantize(8)).save(buffer, "PNG")
+    (read_back,) = read(tmp_path, buffer.getvalue())
+    assert isinstance(read_back, Page) and read_back.text == "harbour"
+
+
 def test_what_is_read_hangs_on_nothing_but_the_picture(tmp_path: Path) -> None:
     images = [draw(text, size=(200, 70)) for text in ("one", "two words", "3.50")]
     alone = [read(tmp_path, image, name=f"alone-{n}")[0] for n, image in enumerate(images)]
@@ -198,7 +208,7 @@ def test_boxes_of_one_line_are_joined_and_others_are_not(boxes: list[Any], numbe
 
 
 @pytest.mark.parametrize("size", [20, 32])
-@pytest.mark.parametrize("text", [*TEXTS, "word", "Chancellor", "Go, now!"])
+@pytest.mark.parametrize("text", [*TEXTS, "word", "Chancellor", "Go, now!", "19.7"])
 def test_spaces_come_back_from_the_gaps_in_the_ink(text: str, size: int) -> None:
     font = ImageFont.load_default(size=size)
     crop = Image.new("RGB", (int(font.getlength(text)) + 12, size + 12), "white")
