@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CONFIG ?= configs/cpu.toml
 PY := .venv/bin/python
 
-.PHONY: help setup run test unit check lock clean
+.PHONY: help setup run test unit check bench lock clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
 
@@ -16,6 +16,8 @@ help: ## list the targets
 	infra/setup.sh quantize
 .venv-serve/.serve.stamp: infra/requirements/serve.txt infra/requirements/serve-overrides.txt infra/setup.sh
 	infra/setup.sh serve
+.venv-peers/.peers.stamp: infra/requirements/peers.txt infra/setup.sh
+	infra/setup.sh peers
 
 setup: .venv/.main.stamp .venv-quantize/.quantize.stamp .venv-serve/.serve.stamp ## make the three environments (incremental)
 
@@ -34,6 +36,9 @@ check: setup .venv/.dev.stamp ## what CI runs: lint, types, layers, tests
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(PY) -m pytest
+
+bench: .venv/.dev.stamp .venv-peers/.peers.stamp ## all benchmarks against their peers, written to benchmarks/RESULTS.md
+	$(PY) -m benchmarks
 
 lock: ## lock the environments again
 	UV=$(CURDIR)/infra/uv.sh bash infra/lock.sh
