@@ -10,7 +10,7 @@ from components.config.base import Execution, Frozen, StageConfig, execution_fie
 from components.config.data import CurateConfig, SourceConfig
 from components.config.images import ImageLimits
 from components.config.lifecycle import SECTIONS, LifecycleConfig, TrackingConfig
-from components.config.loading import load
+from components.config.loading import load, to_toml
 from components.config.release import DeployConfig, EvaluateConfig, ExportConfig, QuantizeConfig
 from components.config.text import TextFilter
 from components.config.training import (
@@ -51,4 +51,5 @@ __all__ = [
     "TrackingConfig",
     "execution_field",
     "load",
+    "to_toml",
 ]

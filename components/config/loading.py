@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 from pydantic import ValidationError
 
 from components.config.lifecycle import LifecycleConfig
@@ -32,6 +33,18 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LifecycleConfig:
         return LifecycleConfig.model_validate(data)
     except ValidationError as error:
         raise _explain(error, path) from error
+
+
+def to_toml(config: dict[str, Any]) -> str:
+    """A config (its JSON values) as TOML, which `load` reads back."""
+    return tomli_w.dumps(_without_none(config))
+
+
+def _without_none(tree: Any) -> Any:
+    """TOML has no null: what is not set is left out."""
+    if isinstance(tree, dict):
+        return {key: _without_none(value) for key, value in tree.items() if value is not None}
+    return [_without_none(value) for value in tree] if isinstance(tree, list | tuple) else tree
 
 
 def _set(data: dict[str, Any], override: str) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.artifacts import write_atomic
+from components.config import to_toml
 from components.report import canary, data, overview, quality, training
 from components.report.files import RunFiles
 from components.report.summary import RunSummary, StageOutcome
@@ -71,5 +70,5 @@ def sections(files: RunFiles) -> dict[str, Any]:
         "gates": overview.gates(files),
         "sources": overview.sources(files),
         "lineage": overview.lineage(files),
-        "config": tomli_w.dumps(json.loads(json.dumps(files.summary.config))),
+        "config": to_toml(dict(files.summary.config)),
     }

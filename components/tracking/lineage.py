@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import RunTag
 
 from components.artifacts import Record
+from components.config import to_toml
 from components.errors import ArtifactMissing
 from components.tracking.registry import version_of
 from components.tracking.runs import Tracker
@@ -53,7 +53,7 @@ def keep_lineage(tracker: Tracker, release: Path, model: str, version: str, conf
         for _, record in ancestors(release):
             name = f"{record.stage}-{record.fingerprint[:16]}.json"
             (Path(temporary) / name).write_text(record.model_dump_json(indent=1))
-        (Path(temporary) / CONFIG).write_text(tomli_w.dumps(_without_none(config)))
+        (Path(temporary) / CONFIG).write_text(to_toml(config))
         tracker.client.log_artifacts(tracker.parent, temporary, FOLDER)
     tracker.client.log_batch(tracker.parent, tags=[RunTag("opsin.model", f"{model}@{version}")])
     tracker.client.set_model_version_tag(model, version, RUN, tracker.parent)
@@ -76,10 +76,3 @@ def fetch_lineage(uri: str, model: str, reference: str, directory: Path) -> Path
     directory.mkdir(parents=True, exist_ok=True)
     found = MlflowClient(tracking_uri=uri).get_run(run).info.artifact_uri
     return Path(download_artifacts(f"{found}/{FOLDER}", dst_path=str(directory), tracking_uri=uri))
-
-
-def _without_none(tree: Any) -> Any:
-    """TOML has no null: what is not set is left out."""
-    if isinstance(tree, dict):
-        return {key: _without_none(value) for key, value in tree.items() if value is not None}
-    return [_without_none(value) for value in tree] if isinstance(tree, list) else tree

@@ -209,6 +209,8 @@ def load_embedded(payload: Mapping[str, Any]) -> bytes:
     if isinstance(value, list):
         if payload["position"] == ONLY and len(value) != 1:
             raise ValueError(f"the row holds {len(value)} pictures")
+        if not ONLY <= payload["position"] < len(value):
+            raise ValueError(f"the row holds {len(value)} pictures, fewer than were planned")
         value = value[payload["position"]]
     content = value.get("bytes") if isinstance(value, Mapping) else value
     if not isinstance(content, bytes):
