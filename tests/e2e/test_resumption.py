@@ -26,7 +26,7 @@ def scratch_of(project: Project, stage: str, pattern: str) -> list[Path]:
 def test_curate_killed_twice_gives_the_same_shard_bytes(fresh: Project, finished: Project) -> None:
     for wanted in (1, 3):
         fresh.kill_during(
-            lambda wanted=wanted: len(scratch_of(fresh, "curate", "rendered/*.parquet")) >= wanted,
+            lambda wanted=wanted: len(scratch_of(fresh, "curate", "decoded/*.parquet")) >= wanted,
             *("run", CONFIG, "--to", "curate"),
         )
     fresh.opsin("run", CONFIG, "--to", "curate")
