@@ -17,13 +17,12 @@ class NearDuplicateConfig(Frozen):
     image_distance: int = Field(8, ge=-1, le=10)
     """Bits of 64 by which the hashes of two pictures may differ to be compared at all, whatever their
     texts. -1: pictures alone never make a duplicate."""
-    photo_difference: float = Field(0.5, ge=0, le=2)
-    """Where both pictures are photographs (hardly any plain block): what may be left of the luminance in the
-    block that differs most, in units of the contrast. Colour does not count: a recoloured copy is a copy."""
-    drawing_difference: float = Field(0.4, ge=0, le=2)
-    """The same where one of them is a drawing, chart or page."""
+    picture_difference: float = Field(0.5, ge=0, le=2)
+    """What may be left of the luminance in the block that differs most, once one picture was fitted to the
+    other, in units of the contrast."""
     colour_difference: float = Field(20.0, ge=0, le=255)
-    """Levels by which the colour of two drawings may differ where it differs most."""
+    """Levels by which the colour of two drawings may differ where it differs most. Between photographs (with
+    hardly any plain block) colour does not count: a gray or recoloured copy is a copy."""
     mirrored: bool = True
     """Whether a held-out picture that was mirrored left to right still is that picture. Duplicates within a
     split are never mirrored: a left and a right arrow are two samples."""

@@ -108,14 +108,15 @@ def _judge(
     same = _correlation(seen_MYX, other_MYX) >= least
     rows = np.flatnonzero(same)
     left, right, photograph, other_MYX = left[rows], right[rows], photograph[rows], other_MYX[rows]
-    limit = np.where(photograph, config.photo_difference, config.drawing_difference)
     fit = _fit(seen_MYX[rows], other_MYX)
     if view.side < 1:  # the crop is not quite this window: take the one that the fit points to
         moved = window.moved(fit.shift_M4)
         again = _fit(_centred(moved.cut(_turned(gray_of(left), view))), other_MYX)
         fit.worst_M = np.minimum(fit.worst_M, again.worst_M)
     colour = _colour_difference(left, right, view, window, fit.gain_M)
-    same[rows] = (fit.worst_M <= limit) & (photograph | (colour <= config.colour_difference))
+    same[rows] = (fit.worst_M <= config.picture_difference) & (
+        photograph | (colour <= config.colour_difference)
+    )
     return same
 
 
