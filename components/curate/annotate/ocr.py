@@ -5,7 +5,7 @@ the widest, so that what it reads would hang on the neighbours. Pictures are spr
 sessions of one thread: onnxruntime lets go of the interpreter, and two threads inside one session are
 slower than two sessions.
 
-Measured on rendered sentences in fonts that nothing was tuned on (`benchmarks/ocr_accuracy.py`, 200 pictures):
+Measured on rendered sentences in fonts that nothing was tuned on (`benchmarks/ocr_accuracy.py`, n=200):
 character error rate 1.4% [1.2, 1.7]; the package as it is, 5.2% [4.5, 6.0].
 """
 
