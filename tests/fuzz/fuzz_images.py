@@ -11,6 +11,7 @@ of an input chooses the reader. Without a corpus, the nasty files of the unit te
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 import tempfile
@@ -20,11 +21,14 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "curate"))
 
-with atheris.instrument_imports(include=["components.curate.image", "components.curate.tars", "PIL"]):
+with atheris.instrument_imports(
+    include=["components.curate.image", "components.curate.tars", "components.curate.sources.svg", "PIL"]
+):
     from components.config.images import ImageLimits
     from components.config.tars import TarLimits
     from components.curate.images import Examined, Header, examine, read_header
     from components.curate.samples import Reason
+    from components.curate.sources.svg_checks import assert_harmless
     from components.curate.tars import BadMember, iter_members, parse_json
 
 from nasty import NASTY
@@ -33,6 +37,10 @@ from nasty_archives import NASTY_JSON, NASTY_TARS
 LIMITS = ImageLimits(max_pixels=1_000_000)
 """Few pixels, so that speed finds more than size does."""
 TAR_LIMITS = TarLimits()
+SVG = (
+    '<!DOCTYPE svg [<!ENTITY e "9">]><svg xmlns:x="http://www.w3.org/1999/xlink"><g id="a" fill="url(#g)">'
+    '<image x:href="data:image/png;base64,iVBO"/></g><use x:href="#a" width="&e;"/></svg>'
+)
 SMALL = 20_000
 """Bytes of a seed at most."""
 
@@ -63,7 +71,12 @@ def read_json(content: bytes) -> None:
     assert isinstance(parse_json(content, TAR_LIMITS), dict | Reason)
 
 
-READERS = (read_image, read_image, read_tar, read_json)
+def check_svg(content: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert_harmless(content.decode("utf-8", "replace"))
+
+
+READERS = (read_image, read_tar, read_json, check_svg, read_image, read_image)
 """Pictures have the most code behind them and get half of the inputs."""
 
 
@@ -73,10 +86,11 @@ def fuzz(content: bytes) -> None:
 
 
 def write_seeds(directory: Path) -> None:
-    for number, table in ((0, NASTY), (2, NASTY_TARS), (3, NASTY_JSON)):
+    for number, table in ((0, NASTY), (1, NASTY_TARS), (2, NASTY_JSON)):
         for name, nasty in table.items():
             if len(content := nasty.make()) <= SMALL:
                 (directory / f"{number}-{name}").write_bytes(bytes([number]) + content)
+    (directory / "3-svg").write_bytes(b"\3" + SVG.encode())
 
 
 def main() -> None:
