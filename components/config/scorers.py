@@ -48,7 +48,11 @@ class ContrastiveConfig(Frozen):
 
 
 class AlignmentConfig(Frozen):
-    """How well picture and text belong together. Without a threshold the scores are only recorded."""
+    """How well picture and text belong together. Without a threshold the scores are only recorded.
+
+    Leave it so where no pretrained model is named: of the 100 clip-art titles that a scorer trained on 9,500
+    drawings found worst, 11 were wrong (3 of 120 drawn at random); the others named rare things rightly.
+    """
 
     categories: tuple[str, ...] = Field(min_length=1)
     """Categories whose answers describe the picture; answers such as `yes` or `3` cannot be judged."""
