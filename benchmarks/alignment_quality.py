@@ -60,6 +60,7 @@ TITLES = TextFilter(min_chars=3, max_chars=60, max_repeats=20, languages=("en",)
 JUDGED = Path(__file__).with_name("alignment_titles.json")
 SIDE = 256
 """Pixels that pictures are drawn at: what the funnel hands to models."""
+SHRUNK = 64
 REPLACED = 0.05
 LOWEST = 0.02
 RESAMPLES = 1000
@@ -100,6 +101,7 @@ def load_corpus(limit: int) -> Corpus:
             ids.append(draft.original_id)
     replaced_N, texts = replace_texts(texts, groups, keys)
     features_ND = judge_safety(images, threads=THREADS).features_ND
+    images = [image.resize((SHRUNK, SHRUNK)) for image in images]  # all that is looked at again
     return Corpus(Pairs(images, texts, groups, keys, features_ND), tuple(ids), replaced_N)
 
 
@@ -141,7 +143,7 @@ def score_by_ridge(pairs: Pairs) -> npt.NDArray[np.float64]:
     the cosine with the own text, less the mean of the five best of the group (better than the cosine alone).
     """
     assert pairs.features_ND is not None
-    text_NX, folds_N = embed_texts(pairs.texts, threads=1), assign_folds(pairs.keys, FOLDS, SEED)
+    text_NX, folds_N = embed_texts(pairs.texts, threads=THREADS), assign_folds(pairs.keys, FOLDS, SEED)
     groups_N, scores_N = np.array(pairs.groups), np.zeros(len(pairs.texts))
     for fold in range(FOLDS):
         train, held_out = folds_N != fold, folds_N == fold

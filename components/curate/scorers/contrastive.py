@@ -137,8 +137,7 @@ class Contrastive:
         ids = {text: number for number, text in enumerate(sorted(set(pairs.texts)))}
         return Corpus(
             torch.from_numpy(self._see(pairs)),
-            # one thread: the vectors feed the training, which must not depend on the number of threads
-            torch.from_numpy(embed_texts(pairs.texts, threads=1)),
+            torch.from_numpy(embed_texts(pairs.texts, threads=self.threads)),
             torch.tensor([ids[text] for text in pairs.texts]),
             np.array(pairs.groups),
             pairs.keys,

@@ -7,7 +7,8 @@ import.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -26,30 +27,37 @@ def embed_texts(texts: Sequence[str], *, threads: int) -> npt.NDArray[np.float32
 
     Args:
         texts: Cut off at 256 tokens; an empty one has a vector too.
-        threads: Threads for torch.
+        threads: Batches under way at once, one thread each: the vectors are the same for any number.
     """
-    import torch
-
     unique = sorted(set(texts), key=lambda text: (len(text), text))  # a batch is padded to its longest
-    vectors_UD = np.zeros((len(unique), WIDTH), np.float32)
     if not unique:
-        return vectors_UD
+        return np.zeros((0, WIDTH), np.float32)
     tokenizer, model = _load()
-    with torch_threads(threads), torch.inference_mode():
-        for start in range(0, len(unique), BATCH):
-            batch = tokenizer(
-                unique[start : start + BATCH],
-                padding=True,
-                truncation=True,
-                max_length=MAX_TOKENS,
-                return_tensors="pt",
-            )
-            mask_BL1 = batch["attention_mask"].unsqueeze(-1)
-            hidden_BLD = model(**batch).last_hidden_state
-            mean_BD = (hidden_BLD * mask_BL1).sum(1) / mask_BL1.sum(1)
-            vectors_UD[start : start + BATCH] = torch.nn.functional.normalize(mean_BD, dim=-1).numpy()
+    batches = [
+        tokenizer(
+            unique[start : start + BATCH],
+            padding=True,
+            truncation=True,
+            max_length=MAX_TOKENS,
+            return_tensors="pt",
+        )
+        for start in range(0, len(unique), BATCH)
+    ]
+    with torch_threads(1), ThreadPoolExecutor(threads) as pool:
+        vectors_UD = np.concatenate(list(pool.map(partial(_embed, model), batches)))
     place = {text: row for row, text in enumerate(unique)}
     return vectors_UD[[place[text] for text in texts]]
+
+
+def _embed(model: Any, batch: Any) -> npt.NDArray[np.float32]:
+    import torch
+
+    with torch.inference_mode():
+        mask_BL1 = batch["attention_mask"].unsqueeze(-1)
+        hidden_BLD = model(**batch).last_hidden_state
+        mean_BD = (hidden_BLD * mask_BL1).sum(1) / mask_BL1.sum(1)
+        vectors_BD: npt.NDArray[np.float32] = torch.nn.functional.normalize(mean_BD, dim=-1).numpy()
+    return vectors_BD
 
 
 @lru_cache(maxsize=1)

@@ -26,6 +26,11 @@ def test_embeddings_keep_the_order_and_repeat_repeated_texts() -> None:
     assert embed_texts([], threads=1).shape == (0, 384)
 
 
+def test_embeddings_are_the_same_for_any_number_of_threads() -> None:
+    texts = [f"picture {'of many things ' * (number % 9)} {number}" for number in range(200)]
+    assert np.array_equal(embed_texts(texts, threads=1), embed_texts(texts, threads=3))
+
+
 def test_embedding_leaves_threads_and_environment_as_they_were() -> None:
     threads, environment = torch.get_num_threads(), dict(os.environ)
     embed_texts(["a cat"], threads=threads + 1)
