@@ -294,7 +294,7 @@ def measure(files: Sequence[Path], *, unit: str, runs: int) -> dict[str, Any]:
 def main() -> None:
     """All sizes together are the headline; each size apart unless it must be quick."""
     short = quick(__doc__ or "")
-    number, repeats, runs = (7, 3, 2) if short else (14, 4, 7)
+    number, repeats, runs = (7, 3, 2) if short else (14, 2, 5)
     with tempfile.TemporaryDirectory() as temporary:
         sizes = MEGAPIXELS[::2] if short else MEGAPIXELS
         files = {each: write_files(Path(temporary), each, number) for each in sizes}
@@ -303,7 +303,7 @@ def main() -> None:
         if not short:
             keys = ("ours", "peers", "floor", "ratios", "intervals", "share_of_floor")
             apart = {
-                f"{size} megapixels": measure(paths * repeats, unit="pictures/s per core", runs=5)
+                f"{size} megapixels": measure(paths * repeats, unit="pictures/s per core", runs=3)
                 for size, paths in files.items()
             }
             result["by_size"] = {size: {key: each[key] for key in keys} for size, each in apart.items()}
