@@ -12,7 +12,8 @@ processes too, so that the figure is per core and a busy machine does not change
                   the file, its WebDataset writer and parquet table. No blank, no blur, no pixel hash
     Data-Juicer   its image size, shape and aspect filters with operator fusion, then a resizing mapper
                   written after its own image_blur_mapper (it has none), its exporter (pictures as files and
-                  a JSON Lines table: its local exporter writes no tar). No blank, no blur, no hash
+                  a JSON Lines table: its local exporter writes no tar). No blank, no blur, no hash. Of its
+                  time about 0.9 s a run is fixed (datasets' process pools), the more of it the fewer files
     floor         Pillow's scaled decode alone, at the scale that 256 pixels allow
 
 The files are sample photographs of scikit-image, scikit-learn and matplotlib, enlarged, with noise (sigma 2)
