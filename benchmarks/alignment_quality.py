@@ -185,7 +185,6 @@ def quality(scores_N: npt.NDArray[np.float64], corpus: Corpus) -> dict[str, dict
                 [average_precision(wrong[each], low[each]) for each in drawn]
             ),
             "precision_in_lowest_2_percent": float(wrong[lowest].mean()),
-            "rejected_below_0": float((low > 0).mean()),
         }
     return found
 

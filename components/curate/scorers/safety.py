@@ -1,8 +1,8 @@
 """Is a picture pornographic: Yahoo's Open-NSFW (ONNX, packaged), one picture at a time on every thread.
 
 One at a time: with one thread for each session a batch is no faster (70 pictures/s alone, 62 in eights,
-53 in thirty-twos, on one core), and a picture's score does not depend on its neighbours, on the number of
-threads or on who scores it, to the last bit.
+53 in thirty-twos, on one core, the network alone), and a picture's score does not depend on its neighbours,
+on the number of threads or on who scores it, to the last bit.
 """
 
 from __future__ import annotations
