@@ -71,7 +71,7 @@ print(seconds)
 
 def main() -> None:
     short = quick(__doc__ or "")
-    num = 2_000 if short else 5_000
+    num = 2_000 if short else 3_000
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "hashes.npy"
         hashes = draw_hashes(num)

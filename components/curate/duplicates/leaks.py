@@ -92,8 +92,9 @@ def _with_evaluation_sets(
 ) -> tuple[Signatures, npt.NDArray[np.str_]]:
     """All samples in one table, and for each the name of its evaluation set (empty: the dataset's own)."""
     parts = [signatures, *(each.signatures for each in evaluation_sets)]
-    names = ["", *(each.name for each in evaluation_sets)]
-    return Signatures.concatenate(parts), np.repeat(names, [len(part) for part in parts])
+    names = np.repeat(["", *(each.name for each in evaluation_sets)], [len(part) for part in parts])
+    every = Signatures.concatenate(parts) if evaluation_sets else signatures  # thumbnails are not copied
+    return every, names
 
 
 def _remove_leaks(rows: Rows, held_out: Rows, leak: Alike, goes_for: Rows) -> Rows:
