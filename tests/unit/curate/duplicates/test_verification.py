@@ -12,11 +12,15 @@ from components.curate.duplicates.perceptual import THUMB_BYTES, View, thumbnail
 from components.curate.duplicates.verification import are_photographs, same_pictures
 
 
-def is_same(one: Image.Image, other: Image.Image, view: View | None = None, **limits: float) -> bool:
+WHOLE, CONFIG = View(), NearDuplicateConfig()
+
+
+def is_same(
+    one: Image.Image, other: Image.Image, view: View = WHOLE, config: NearDuplicateConfig = CONFIG
+) -> bool:
     thumbs = np.frombuffer(thumbnail(one) + thumbnail(other), np.uint8).reshape(2, THUMB_BYTES)
     pair = np.array([[0, 1]])
-    config = NearDuplicateConfig(**limits)  # type: ignore[arg-type]
-    return bool(same_pictures(thumbs, pair, view or View(), are_photographs(thumbs), config)[0])
+    return bool(same_pictures(thumbs, pair, view, are_photographs(thumbs), config)[0])
 
 
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -64,7 +68,7 @@ def test_digits_that_differ_in_one_place_are_not_the_same() -> None:
         page = Image.new("RGB", (64, 64), "white")
         ImageDraw.Draw(page).text((4, 20), text, "black", font_size=24)
         pages.append(page)
-    assert not is_same(*pages)
+    assert not is_same(pages[0], pages[1])
     assert is_same(pages[0], jpeg(pages[0], 60))
 
 
@@ -95,9 +99,10 @@ def test_cropped_photograph_is_the_same_through_one_of_the_views(photographs: li
 
 
 def test_limits_of_zero_keep_all_but_equal_pictures(photographs: list[Image.Image]) -> None:
-    limits = {"picture_difference": 0.0, "colour_difference": 0.0}
-    assert not is_same(photographs[0], jpeg(photographs[0]), **limits)
-    assert is_same(photographs[0], photographs[0], picture_difference=1e-3, colour_difference=0.0)
+    strict = NearDuplicateConfig(picture_difference=0, colour_difference=0)
+    assert not is_same(photographs[0], jpeg(photographs[0]), config=strict)
+    nearly = NearDuplicateConfig(picture_difference=1e-3, colour_difference=0)
+    assert is_same(photographs[0], photographs[0], config=nearly)
 
 
 def test_photographs_are_told_from_drawings(photographs: list[Image.Image]) -> None:
