@@ -11,7 +11,6 @@ from components.config.duplicates import NearDuplicateConfig
 from components.curate.duplicates.perceptual import THUMB_BYTES, View, thumbnail, views
 from components.curate.duplicates.verification import are_photographs, same_pictures
 
-
 WHOLE, CONFIG = View(), NearDuplicateConfig()
 
 
