@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -356,8 +355,7 @@ def _config(source: SourceConfig) -> CurateConfig:
 
 
 def _fetch(locator: str) -> Path:
-    downloads = Path(os.environ.get("OPSIN_DOWNLOADS", Execution().downloads))
-    return packages.fetch(locator, _source(locator, "any", {}), downloads).path
+    return packages.fetch(locator, _source(locator, "any", {}), Execution().downloads).path
 
 
 def _available(locator: str) -> bool:
