@@ -12,8 +12,8 @@ class NearDuplicateConfig(Frozen):
     negatives (`benchmarks/near_duplicates_quality.py`)."""
 
     same_text_distance: int = Field(2, ge=-1, le=16)
-    """Bits of 64 by which the perceptual hashes of two pictures with the same text may differ; their
-    thumbnails are not looked at. -1: never."""
+    """Bits of 64 by which the perceptual hashes of two pictures with the same text may differ, in categories
+    of `same_text_only` and where one of them is held out; thumbnails are not looked at. -1: never."""
     image_distance: int = Field(8, ge=-1, le=10)
     """Bits of 64 by which the hashes of two pictures may differ to be compared at all, whatever their
     texts. -1: pictures alone never make a duplicate."""

@@ -1,6 +1,7 @@
 """Which samples are one sample: the rules of `NearDuplicateConfig`, over columns.
 
-1. Two pictures with the same text whose hashes differ in at most `same_text_distance` bits.
+1. Two pictures with the same text whose hashes differ in at most `same_text_distance` bits; within a split
+   only where categories are told apart by their text: elsewhere a pink and a blue balloon are two samples.
 2. Two pictures whose hashes differ in at most `image_distance` bits and whose thumbnails are the same
    picture, or whose texts are nearly the same; not where a category is told apart by its text only.
 3. Two texts without pictures that are nearly the same.
@@ -53,10 +54,15 @@ class Alike:
         self.views = views(crop=config.crop, mirrored=config.mirrored) if held_out else (View(),)
 
     def within(self, rows: Rows) -> tuple[Rows, Rows] | None:
-        """See `clusters.Relation`. Rows that are exact duplicates of each other are expected to be gone."""
+        """See `clusters.Relation`. Of equal samples of one category only the first is expected in `rows`."""
         listed = _Listing()
         try:
-            for rule in (self._same_text_within, self._pictures_within, self._texts_within):
+            for rule in (
+                self._equal_within,
+                self._same_text_within,
+                self._pictures_within,
+                self._texts_within,
+            ):
                 for left, right in rule(rows):
                     listed.add(np.minimum(left, right), np.maximum(left, right))
         except _TooMany:
@@ -65,18 +71,35 @@ class Alike:
 
     def between(self, rows: Rows, others: Rows) -> tuple[Rows, Rows]:
         """See `clusters.Relation`."""
-        rules = [self._same_text_between, self._pictures_between, self._texts_between]
-        if self.held_out:
-            rules.append(self._equal_between)
+        rules = (self._equal_between, self._same_text_between, self._pictures_between, self._texts_between)
         found = [pair for rule in rules for pair in rule(rows, others)]
         if not found:
             return NOTHING, NOTHING
         return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
 
+    # Equal samples
+
+    def _equal_within(self, rows: Rows) -> Pairs:
+        """The same sample in a category that its text tells apart and in one where it does not."""
+        order, starts = _groups(self.signatures.identity[rows])
+        again = np.setdiff1d(np.arange(len(rows)), starts)
+        yield order[again - 1], order[again]
+
+    def _equal_between(self, rows: Rows, others: Rows) -> Pairs:
+        """The same sample; if one is held out the same pixels whatever the text."""
+        digests = self.signatures.identity
+        if self.held_out:
+            digests = np.where(self.signatures.has_picture, self.signatures.pixels, digests)
+        known, first = np.unique(digests[others], return_index=True)
+        if len(known):
+            place = np.minimum(np.searchsorted(known, digests[rows]), len(known) - 1)
+            equal = np.flatnonzero(known[place] == digests[rows])
+            yield equal, first[place[equal]]
+
     # Rule 1
 
     def _same_text_within(self, rows: Rows) -> Pairs:
-        places = np.flatnonzero(self.signatures.has_picture[rows])
+        places = self._told_by_text(rows)
         texts = self.signatures.text[rows[places]]
         order, starts = _groups(texts)
         sizes = np.diff(np.append(starts, len(texts)))
@@ -85,9 +108,13 @@ class Alike:
         for left, right in pairs_within(hashes, self.config.same_text_distance, labels=labels):
             yield places[left], places[right]
 
+    def _told_by_text(self, rows: Rows) -> Rows:
+        """Places of the samples that a near picture and an equal text make one."""
+        told = self.signatures.same_text_only[rows] | self.held_out
+        return np.flatnonzero(self.signatures.has_picture[rows] & told)
+
     def _same_text_between(self, rows: Rows, others: Rows) -> Pairs:
-        one = np.flatnonzero(self.signatures.has_picture[rows])
-        other = np.flatnonzero(self.signatures.has_picture[others])
+        one, other = self._told_by_text(rows), self._told_by_text(others)
         one = one[np.isin(self.signatures.text[rows[one]], self.signatures.text[others[other]])]
         other = other[np.isin(self.signatures.text[others[other]], self.signatures.text[rows[one]])]
         labels = self.signatures.text[others[other]]
@@ -194,23 +221,6 @@ class Alike:
     def _similar(self, rows: Rows, left: Rows, others: Rows, right: Rows) -> Pairs:
         alike = jaccard(self._shingles, rows[left], others[right]) >= self.config.text_threshold
         yield left[alike], right[alike]
-
-    # Held-out samples only
-
-    def _equal_between(self, rows: Rows, others: Rows) -> Pairs:
-        """The same pixels whatever the text; without a picture, the same text."""
-        picture, other_picture = self.signatures.has_picture[rows], self.signatures.has_picture[others]
-        for digests, one, other in (
-            (self.signatures.pixels, picture, other_picture),
-            (self.signatures.text, ~picture, ~other_picture),
-        ):
-            left, right = np.flatnonzero(one), np.flatnonzero(other)
-            known, first = np.unique(digests[others[right]], return_index=True)
-            if len(known) == 0:
-                continue
-            place = np.minimum(np.searchsorted(known, digests[rows[left]]), len(known) - 1)
-            equal = known[place] == digests[rows[left]]
-            yield left[equal], right[first[place[equal]]]
 
     # What is computed once
 

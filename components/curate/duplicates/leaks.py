@@ -105,8 +105,8 @@ def _remove_leaks(rows: Rows, held_out: Rows, leak: Alike, goes_for: Rows) -> Ro
 
 
 def _first_equal(signatures: Signatures, rows: Rows) -> Rows:
-    """For each row the first one with the same pixels and the same text."""
-    identity = mix(signatures.pixels[rows]) ^ signatures.text[rows]
+    """For each row the first one with the same pixels and the same text that the same rules apply to."""
+    identity = mix(signatures.identity[rows] ^ signatures.same_text_only[rows])
     _, first, group = np.unique(identity, return_index=True, return_inverse=True)
     equal: Rows = rows[first[group]]
     return equal

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.curate.duplicates.buckets import Rows, Words
+from components.curate.duplicates.buckets import Rows, Words, mix
 from components.curate.duplicates.perceptual import THUMB_BYTES, Hashes, Thumbnails, gray_of, hash_images
 from components.curate.duplicates.verification import Flags, are_photographs
 from components.errors import ConfigError
@@ -61,6 +61,11 @@ class Signatures:
     def has_picture(self) -> Flags:
         given: Flags = self.pixels != 0
         return given
+
+    @cached_property
+    def identity(self) -> Words:
+        """Of pixels and text."""
+        return mix(self.pixels) ^ self.text
 
     @cached_property
     def hashes(self) -> Hashes:
