@@ -30,7 +30,7 @@ from components.curate.archives import members
 from components.curate.clients import Locator
 from components.curate.duplicates.perceptual import thumbnail
 from components.curate.samples import share
-from components.curate.sources import clipart, digits, easy_vqa, emoji, tables
+from components.curate.sources.packages import clipart, digits, easy_vqa, emoji, tables
 from components.progress import console, track
 
 PHOTOGRAPHS = ("deb:mate-backgrounds==1.26.0-1", "deb:lomiri-wallpapers-16.04==20.04.0-2")

@@ -14,7 +14,7 @@ from components.config import CurateConfig
 from components.curate.engines import Engine
 from components.curate.funnel import Funnel, Verdicts
 from components.curate.plan import Planned
-from components.curate.sources.episodes import places_of
+from components.curate.sources.packages.episodes import places_of
 from components.curate.video.clips import clip_jobs, clip_verdicts, examine_clip
 from components.curate.video.episodes import episode_jobs, episode_verdicts, examine_episodes
 from components.curate.video.lerobot import read_lerobot

@@ -12,7 +12,8 @@ from components.config import CurateConfig, SourceConfig
 from components.curate import packages
 from components.curate.fetch import Scheme
 from components.curate.samples import slug
-from components.curate.sources import READERS, Reader, folder, hub, webdataset
+from components.curate.sources import READERS, Reader
+from components.curate.sources.files import folder, hub, webdataset
 from components.curate.sources.urls import scheme as urls
 from components.errors import ConfigError
 

@@ -28,7 +28,7 @@ with atheris.instrument_imports(
     from components.config.tars import TarLimits
     from components.curate.images import Examined, Header, examine, read_header
     from components.curate.samples import Reason
-    from components.curate.sources.svg_checks import assert_harmless
+    from components.curate.sources.vector.checks import assert_harmless
     from components.curate.tars import BadMember, iter_members, parse_json
 
 from nasty import NASTY

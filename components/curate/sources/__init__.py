@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.curate.sources import (
+from components.curate.sources.files import folder, hub, webdataset
+from components.curate.sources.geography import flags, maps
+from components.curate.sources.packages import (
     arc,
     clipart,
     clips,
@@ -19,16 +21,11 @@ from components.curate.sources import (
     emoji,
     episodes,
     fashion,
-    flags,
-    folder,
-    hub,
-    maps,
     screenshots,
     tables,
-    texts,
-    webdataset,
 )
 from components.curate.sources.reader import Archives, Reader
+from components.curate.sources.texts import reader as texts
 from components.curate.sources.urls import reader as urls
 
 __all__ = ["READERS", "Archives", "Reader"]

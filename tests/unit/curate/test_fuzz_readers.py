@@ -17,7 +17,7 @@ from components.config.images import ImageLimits
 from components.config.tars import TarLimits
 from components.curate.images import Examined, Header, examine, read_header
 from components.curate.samples import Reason
-from components.curate.sources.vector import rasterize
+from components.curate.sources.vector.rasterize import rasterize
 from components.curate.tars import BadMember, Member, iter_members, parse_json
 
 LIMITS = ImageLimits(max_pixels=4_000_000)

@@ -14,8 +14,8 @@ from PIL import Image
 from components.config import CurateConfig
 from components.curate.plan import Plan, plan_sources
 from components.curate.sources import READERS
-from components.curate.sources.frames import load_frame
-from components.curate.sources.tables import COLOURS, render
+from components.curate.sources.packages.frames import load_frame
+from components.curate.sources.packages.tables import COLOURS, render
 from components.errors import ConfigError, SourceError
 from components.gates.manifest import SPLITS
 

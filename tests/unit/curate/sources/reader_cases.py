@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import tiny_sources as tiny
 
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft
-from components.curate.sources.reader import Reader
+from components.curate.sources import READERS, Reader
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,7 @@ class Case:
 
     @property
     def reader(self) -> Reader:
-        reader = import_module(f"components.curate.sources.{self.module}").READER
-        assert isinstance(reader, Reader)
-        return reader
+        return READERS[self.module]
 
     def plan(self, seed: int = 0, **options: Any) -> list[Draft]:
         """The drafts, with a test's options on top of the case's own."""

@@ -9,7 +9,7 @@ import pytest
 from components.config import CurateConfig
 from components.curate.plan import Planned, plan_sources
 from components.curate.samples import Turn
-from components.curate.sources import clipart, easy_vqa
+from components.curate.sources.packages import clipart, easy_vqa
 
 
 @pytest.fixture

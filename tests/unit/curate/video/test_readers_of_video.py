@@ -16,7 +16,7 @@ from tiny_packages import write_deb
 from components.config import CurateConfig, SourceConfig
 from components.config.video import EpisodeFilter, VideoFilter
 from components.curate.samples import Draft, Turn
-from components.curate.sources import clips, episodes
+from components.curate.sources.packages import clips, episodes
 from components.curate.sources.reader import Reader
 from components.curate.video.clips import clip_jobs, clip_verdicts, examine_clip
 from components.curate.video.episodes import episode_jobs, episode_verdicts, examine_episodes

@@ -1,0 +1,1 @@
+"""Public packages of text, as it is or drawn as pictures."""

@@ -1,0 +1,1 @@
+"""Vector drawings of strangers, checked and then drawn in a process of their own."""
