@@ -67,7 +67,8 @@ def _keywords(svg: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    return " ".join(html.unescape(text).split())
+    """On one line, its entities resolved twice: eight titles of the package were escaped twice."""
+    return " ".join(html.unescape(html.unescape(text)).split())
 
 
 def render(payload: dict[str, Any], size: int) -> Image.Image:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+ACCENTS = {"'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", ",": "\u0327"}
+"""What a typewriter's mark becomes where a letter is struck over it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,38 @@ class Document:
 def flatten(text: str) -> str:
     """All on one line."""
     return " ".join(text.split())
+
+
+def resolve_overstrikes(text: str) -> str:
+    """What a printer would show of text with backspaces: `__\\b\\bIT` is `IT`, `Jos'\\be` is `José`.
+
+    Of two characters in one place an underline or the same letter gives way, a mark becomes the letter's
+    accent, and of any others the later one stays. Bells, which show nothing, go.
+    """
+    return "\n".join(map(_resolve_line, text.replace("\a", "").split("\n")))
+
+
+def _resolve_line(line: str) -> str:
+    cells: list[str] = []
+    place = 0
+    for character in line:
+        if character == "\b":
+            place = max(0, place - 1)
+            continue
+        if place == len(cells):
+            cells.append(character)
+        else:
+            cells[place] = _strike(cells[place], character)
+        place += 1
+    return "".join(cells)
+
+
+def _strike(below: str, above: str) -> str:
+    """The one character that two in the same place show."""
+    if above == "_":
+        return below
+    accented = unicodedata.normalize("NFC", above + ACCENTS.get(below, ""))
+    return accented if len(accented) == 1 else above
 
 
 def cut(text: str, *, least: int, most: int) -> Iterator[str]:

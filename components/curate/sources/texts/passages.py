@@ -18,7 +18,7 @@ import yaml
 
 from components.curate.archives import members
 from components.curate.sources.texts import wordnet
-from components.curate.sources.texts.documents import Document, Exchange, flatten
+from components.curate.sources.texts.documents import Document, Exchange, flatten, resolve_overstrikes
 from components.errors import SourceError
 
 MALLARD = "{http://projectmallard.org/1.0/}"
@@ -71,8 +71,8 @@ def _read_fortunes(name: str, content: bytes) -> Iterator[Document]:
     """A collection: its quotations with their authors, its riddles, and the text of all."""
     exchanges, texts = [], []
     for entry in content.decode("utf-8", "replace").split("\n%\n"):
-        entry = entry.strip()
-        if "\b" in entry or "\\" in entry:  # overstriking and drawings
+        entry = resolve_overstrikes(entry.strip())
+        if "\\" in entry:  # a drawing
             continue
         quoted, riddle = ATTRIBUTION.match(entry), RIDDLE.match(entry)
         if quoted:

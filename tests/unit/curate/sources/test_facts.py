@@ -53,6 +53,19 @@ def test_facts_of_clipart_are_its_title_and_keywords(samples: dict[str, list[Pla
     assert clipart._keywords("<svg/>") == []
 
 
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        ("Croissant (B &amp;amp; W)", "Croissant (B & W)"),
+        ("Gelato all&amp;#39;italiana", "Gelato all'italiana"),
+        ("Black &amp; white", "Black & white"),
+        ("AT&T", "AT&T"),
+    ],
+)
+def test_titles_of_clipart_are_unescaped_however_often_they_were_escaped(written: str, title: str) -> None:
+    assert clipart._plain(written) == title
+
+
 def test_facts_that_the_answers_do_not_agree_on_are_left_out() -> None:
     turns = [Turn("What shape is in the image?", "circle"), Turn("What color is the triangle?", "red")]
     assert easy_vqa._facts(turns) == {"colour": "red"}

@@ -269,7 +269,7 @@ def wordnet(folder: Path) -> Path:
 
 
 def fortunes(folder: Path) -> Path:
-    """12 collections of six quotations, a riddle and a drawing each."""
+    """12 collections of six quotations, an overstruck one, a riddle and a drawing each."""
     files = {}
     for number, name in enumerate(
         ["art", "love", "work", "tao", "kids", "law", "food", "pets", "science", "sports", "news", "magic"]
@@ -278,6 +278,7 @@ def fortunes(folder: Path) -> Path:
             f'Wise words {number}.{place} that\nrun over two lines.\n\t\t-- Author {place}, "Work {number}"'
             for place in range(6)
         ]
+        entries.append(f"It is ___\b\b\bnot {number}.\a\n\t\t-- Ren'\be Thom")
         entries += [f"Q:\tWhat is {name}?\nA:\tIt is {number}.", "/\\_/\\\n( o.o )"]
         files[f"usr/share/games/fortunes/{name}"] = "\n%\n".join(entries).encode()
         files[f"usr/share/games/fortunes/{name}.dat"] = b"\0\1\2"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reader_cases import Case
 
 from components.curate.samples import Draft
-from components.curate.sources.texts.documents import cut, drawable
+from components.curate.sources.texts.documents import cut, drawable, resolve_overstrikes
 from components.curate.sources.texts.lettering import FAMILIES, draw_text
 from components.errors import ConfigError, SourceError
 
@@ -35,6 +35,28 @@ def test_fortunes_ask_for_the_author_who_stands_there(case: Callable[[str], Case
     assert _answers(drafts, said) == {"Author 3"}
     assert _answers(drafts, "What is tao?") == {"It is 3."}
     assert {draft.label for draft in drafts} >= {"art", "tao"}
+
+
+def test_fortunes_are_read_as_a_printer_shows_them(case: Callable[[str], Case]) -> None:
+    drafts = case("fortunes").plan()
+    assert _answers(drafts, "It is not 3. -- René Thom") == {"René Thom"}
+    assert not any("\b" in turn.question or "\\" in turn.question for each in drafts for turn in each.turns)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("*____\b\b\b\bonly* ones", "*only* ones"),
+        ("_\bN-1 and I\bI", "N-1 and I"),
+        ("a \b\b_\b_", "a "),
+        ("Jos'\be, `\ba, R\"\bath, t^\boves, ,\bca", "José, à, Räth, tôves, ça"),
+        ("x\by", "y"),
+        ("\b\bat the\nbeginning\a", "at the\nbeginning"),
+        ("it's snake_case, 'e'", "it's snake_case, 'e'"),
+    ],
+)
+def test_overstrikes_show_the_letter_on_top(text: str, shown: str) -> None:
+    assert resolve_overstrikes(text) == shown
 
 
 def test_manuals_are_asked_for_what_their_pages_say(case: Callable[[str], Case]) -> None:
