@@ -146,6 +146,24 @@ def cut(content: bytes, share: float) -> bytes:
     return content[: int(len(content) * share)]
 
 
+def with_hole(content: bytes, start: float, size: int) -> bytes:
+    """`size` bytes from the place at `start` (a share of the length) are lost, what follows is not."""
+    at = int(len(content) * start)
+    return content[:at] + content[at + size :]
+
+
+def lost_restart(content: bytes, *, rows: int = 0) -> bytes:
+    """The third restart marker (of one a row of blocks), or so many rows from it on, are lost."""
+    at = content.index(b"\xff\xd2")
+    return content[:at] + content[content.index(bytes([0xFF, 0xD2 + rows])) if rows else at + 2 :]
+
+
+def zeroed(content: bytes, start: float, size: int) -> bytes:
+    """`size` bytes that were never written, as after a broken download."""
+    at = int(len(content) * start)
+    return content[:at] + bytes(size) + content[at + size :]
+
+
 def gif(canvas: tuple[int, int], frame: tuple[int, int]) -> bytes:
     """One frame of one colour whose pixels are missing, in a few bytes."""
     screen = struct.pack("<HHBBB", *canvas, 0x80, 0, 0) + bytes(6)
@@ -253,6 +271,11 @@ NASTY: dict[str, Nasty] = {
     "jpeg_without_end": Nasty(lambda: jpeg()[:-2], "truncated"),
     "jpeg_progressive_cut": Nasty(lambda: cut(jpeg(progressive=True), 0.5), "truncated"),
     "jpeg_cut_and_closed": Nasty(lambda: cut(jpeg(), 0.6) + b"\xff\xd9", "truncated"),
+    "jpeg_hole": Nasty(lambda: with_hole(jpeg(), 0.5, 1500), "truncated"),
+    "jpeg_zeroed": Nasty(lambda: zeroed(jpeg(), 0.5, 1500), "truncated"),
+    "jpeg_lost_restart": Nasty(lambda: lost_restart(jpeg(restart_marker_rows=1)), "corrupt"),
+    "jpeg_lost_rows": Nasty(lambda: lost_restart(jpeg(restart_marker_rows=1), rows=3), "corrupt"),
+    "jpeg_padded_end": Nasty(lambda: jpeg()[:-2] + bytes(16) + b"\xff\xd9", "ok"),
     "jpeg_only_start": Nasty(lambda: b"\xff\xd8\xff\xe0", "truncated"),
     "jpeg_no_frame": Nasty(lambda: b"\xff\xd8\xff\xda" + bytes(99), "corrupt"),
     "jpeg_two_frames": Nasty(
