@@ -52,7 +52,7 @@ def show(
     for step in gallery.funnel:
         reasons = ", ".join(f"{code} {count:,}" for code, count in step["reasons"].items())
         numbers = (step["num_in"], step["num_in"] - step["num_out"], step["num_out"])
-        rate = f"{step['samples_per_s']:,.0f}"
+        rate = f"{step['samples_per_s']:,.0f}" if step["seconds"] >= 0.05 else ""
         funnel.add_row(
             step["name"], *(f"{each:,}" for each in numbers), f"{step['seconds']:.1f}", rate, reasons
         )
@@ -66,7 +66,9 @@ def show(
                 table.add_row(each.key, each.split, text[:90], (each.evidence or each.other)[:60])
             console.print(table)
     if html is not None:
-        build_gallery(directory, per_group=max(num, 24), reason=reason).write(html, directory.name)
+        build_gallery(directory, per_group=max(num, 24), reason=reason).write(
+            html, f"curate/{directory.name}"
+        )
         console.print(f"[bold]page[/] {html}")
 
 

@@ -1,6 +1,6 @@
 """The contact sheet: what the dataset looks like, and what was rejected, for the report.
 
-A frame stays empty where a sample was rejected for its text and never drawn.
+Where a sample was rejected before it was drawn, its frame holds what was found.
 """
 
 from __future__ import annotations
@@ -20,31 +20,37 @@ SIDE = 112
 TEXT = 44
 """Pixels below an image for a question and its answer."""
 LABEL = 22
+LETTERS = 20
+"""What fits into the width of a frame."""
 
 
 def draw_contact_sheet(kept: Sequence[Candidate], rejected: Sequence[Rejected], path: Path) -> None:
     """One row of kept samples per category, spread over the splits, then one row per reject reason."""
-    rows: list[tuple[str, list[Candidate]]] = []
+    rows: list[tuple[str, list[tuple[Candidate, str]]]] = []
     for category in sorted({candidate.category for candidate in kept}):
-        rows.append((f"kept: {category}", _spread([c for c in kept if c.category == category])))
+        members = [(each, "") for each in kept if each.category == category]
+        rows.append((f"kept: {category} ({len(members):,})", _spread(members)))
     for code in sorted({each.reason.code for each in rejected}):
-        members = [each.candidate for each in rejected if each.reason.code == code]
-        rows.append((f"rejected: {code} ({len(members)})", _spread(members)))
+        members = [(each.candidate, each.reason.evidence) for each in rejected if each.reason.code == code]
+        rows.append((f"rejected: {code} ({len(members):,})", _spread(members)))
     height = LABEL + SIDE + TEXT
     sheet = Image.new("RGB", (PER_ROW * (SIDE + 8) + 8, max(1, len(rows)) * height), "white")
-    pen = ImageDraw.Draw(sheet)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=10)
     for row, (title, members) in enumerate(rows):
         pen.text((8, row * height + 3), title, fill="black", font=ImageFont.load_default(size=14))
-        for column, candidate in enumerate(members):
+        for column, (candidate, evidence) in enumerate(members):
             corner = (8 + column * (SIDE + 8), row * height + LABEL)
             if candidate.picture:
                 sheet.paste(_thumbnail(candidate.picture), corner)
+            else:
+                found = "\n".join(textwrap.wrap(evidence or "not drawn", LETTERS, max_lines=8))
+                pen.text((corner[0] + 4, corner[1] + 4), found, fill="dimgray", font=font, spacing=1)
             pen.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + SIDE, corner[1] + SIDE), outline="gray")
             pen.text(
                 (corner[0], corner[1] + SIDE + 3),
                 _caption(candidate),
                 fill="black",
-                font=ImageFont.load_default(size=10),
+                font=font,
                 spacing=1,
             )
     sheet.save(path)
@@ -59,7 +65,7 @@ def _thumbnail(picture: Picture) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)
 
 
-def _spread(members: Sequence[Candidate]) -> list[Candidate]:
+def _spread(members: Sequence[tuple[Candidate, str]]) -> list[tuple[Candidate, str]]:
     step = max(1, len(members) // PER_ROW)
     return list(members[::step][:PER_ROW])
 
@@ -68,5 +74,5 @@ def _caption(candidate: Candidate) -> str:
     if not candidate.turns:
         return "(no text)"
     turn = candidate.turns[0]
-    lines = textwrap.wrap(f"{turn.question} {turn.answer}", 21, max_lines=2, placeholder=" …")
+    lines = [textwrap.shorten(each, LETTERS, placeholder="…") for each in (turn.question, turn.answer)]
     return "\n".join([*lines, f"[{candidate.split}]"])
