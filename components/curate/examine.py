@@ -19,7 +19,15 @@ from components.config import CurateConfig, ImageLimits
 from components.curate.chunks import Blob, Row, run_in_chunks
 from components.curate.duplicates.perceptual import thumbnail
 from components.curate.engines import Engine
-from components.curate.images import Examined, encode, examine, examine_image, fit, read_header
+from components.curate.images import (
+    Examined,
+    encode,
+    examine,
+    examine_image,
+    fit,
+    is_misnamed,
+    read_header,
+)
 from components.curate.plan import Task
 from components.curate.samples import Header, Picture, Place, Reason
 from components.curate.sources import READERS
@@ -69,7 +77,7 @@ def _headers(tasks: Sequence[Task], _blob: Blob, *, limits: ImageLimits) -> list
 
 
 def _header_row(task: Task, limits: ImageLimits) -> Row:
-    empty = {"code": "", "evidence": "", "format": "", "width": 0, "height": 0, "num_bytes": 0, "sha256": ""}
+    empty: Row = {"code": "", "evidence": "", **asdict(Header("", 0, 0, 0, ""))}
     failed = task.draft.payload.get("failed")
     if failed:
         return empty | {"code": str(failed), "evidence": str(task.draft.payload.get("evidence", ""))}
@@ -86,13 +94,14 @@ def _header_row(task: Task, limits: ImageLimits) -> Row:
         "height": header.height,
         "num_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
+        "misnamed": is_misnamed(task.draft.file_name, header),
     }
 
 
 def _header(row: Row) -> Header | Reason:
     if row["code"]:
         return Reason(row["code"], evidence=row["evidence"])
-    return Header(row["format"], row["width"], row["height"], row["num_bytes"], row["sha256"])
+    return Header(**{name: value for name, value in row.items() if name not in ("code", "evidence")})
 
 
 def examine_all(

@@ -13,14 +13,24 @@ from components.config.images import ImageLimits
 from components.curate.image_containers import PARSERS, Header, Unsound
 from components.curate.samples import Reason
 
-EXTENSIONS = {
+EXTENSIONS: dict[str, tuple[str, ...]] = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "png": (".png", ".apng"),
     "webp": (".webp",),
     "gif": (".gif",),
     "bmp": (".bmp", ".dib"),
     "tiff": (".tif", ".tiff"),
+    "avif": (".avif",),
+    "heif": (".heic", ".heif"),
+    "ico": (".ico",),
+    "jp2": (".jp2", ".j2k"),
+    "jxl": (".jxl",),
+    "pdf": (".pdf",),
+    "psd": (".psd",),
+    "svg": (".svg",),
 }
+"""Format → what its files are called."""
+NAMED = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)
 SIGNATURES = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -83,9 +93,9 @@ def detect_format(content: bytes) -> str:
 
 
 def is_misnamed(name: str, header: Header) -> bool:
-    """Whether a file name's extension is that of another format; a name without one is not."""
+    """Whether a file name's extension is that of another format; one that is no format's says nothing."""
     extension = PurePath(name).suffix.lower()
-    return bool(extension) and extension not in EXTENSIONS[header.format]
+    return extension in NAMED and extension not in EXTENSIONS[header.format]
 
 
 def _judge(header: Header, limits: ImageLimits) -> Reason | None:

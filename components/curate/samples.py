@@ -40,6 +40,8 @@ class Draft:
     """What the source knows about the picture: what answers may be derived from."""
     licence: str = ""
     """The sample's own licence where the source says one per sample; empty: the source's."""
+    file_name: str = ""
+    """What the source calls the picture's file, where it is one."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Header:
     num_bytes: int
     sha256: str
     """Over the encoded bytes."""
+    misnamed: bool = False
+    """Whether its file's name says another format."""
 
 
 @dataclass(frozen=True)

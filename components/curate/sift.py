@@ -6,6 +6,7 @@ header → clips and episodes → exact copies → text → one decode → dupli
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -57,7 +58,10 @@ def sift(
 def _headers(
     funnel: Funnel, engine: Engine, planned: Mapping[str, Planned], config: CurateConfig, directory: Path
 ) -> None:
-    """What the encoded pictures are; a sample that its reader could not read ends here too."""
+    """What the encoded pictures are; a sample that its reader could not read ends here too.
+
+    A picture whose name says another format than its content is kept; the notes count them by source.
+    """
     places = [
         place
         for place, each in enumerate(funnel.kept)
@@ -71,6 +75,9 @@ def _headers(
             verdicts[place] = header
         else:
             funnel.kept[place] = replace(funnel.kept[place], header=header)
+    misnamed = Counter(each.source for each in funnel.kept if each.header and each.header.misnamed)
+    if misnamed:
+        funnel.notes["misnamed"] = dict(sorted(misnamed.items()))
     funnel.apply("header", lambda _: verdicts, spent=seconds)
 
 

@@ -29,6 +29,8 @@ class Found:
     """What may not be divided between splits, where no column says it."""
     split: str
     """The split that the place in the source says; the row's own comes first."""
+    file_name: str = ""
+    """Of the picture."""
 
 
 @dataclass(frozen=True)
@@ -108,4 +110,5 @@ def _draft(each: Found, splitter: Splitter) -> Draft:
         label=each.pair.label,
         facts=each.pair.facts,
         licence=each.pair.licence,
+        file_name=each.file_name,
     )

@@ -181,10 +181,11 @@ def _find_picture(place: Place, layout: Layout, table: str, row_id: str, pair: P
     split = place.splits.get(table) or split_of_table(table)
     if not pair.images:
         return Found(row_id, {}, pair, row_id, split)
-    if isinstance(pair.images[0], Embedded):
+    picture = pair.images[0]
+    if isinstance(picture, Embedded):
         unit = table if layout.group_by == "folder" else row_id
-        return Found(row_id, pair.images[0].payload, pair, unit, split)
-    name = resolve(place, posixpath.dirname(table), pair.images[0])
+        return Found(row_id, picture.payload, pair, unit, split, picture.name)
+    name = resolve(place, posixpath.dirname(table), picture)
     if isinstance(name, Reason):
         return Refused(row_id, name)
     return _found_file(place, layout, name, pair, place.splits.get(name) or split_of_folder(name) or split)
@@ -195,7 +196,8 @@ def _found_file(place: Place, layout: Layout, name: str, pair: Pair, split: str)
     if reason := too_large(path.stat().st_size):
         return Refused(name, reason)
     folder, stem = posixpath.dirname(name), posixpath.splitext(name)[0]
-    return Found(name, {"path": str(path)}, pair, folder if layout.group_by == "folder" else stem, split)
+    unit = folder if layout.group_by == "folder" else stem
+    return Found(name, {"path": str(path)}, pair, unit, split, name)
 
 
 def resolve(place: Place, folder: str, named: Any) -> str | Reason:

@@ -41,6 +41,8 @@ class Embedded:
     column: str
     position: int
     """In the row's list of pictures; `ONLY` where nothing but the bytes says how many there are."""
+    name: str = ""
+    """Of the file that it was read from, where the table says one."""
 
     @property
     def payload(self) -> Row:
@@ -117,11 +119,14 @@ class _Table:
         ):
             for value in batch.column(0).to_pylist():
                 several = value if isinstance(value, list) else [value]
-                yield [each and self._place(group, row, place) for place, each in enumerate(several)]
+                yield [
+                    each and self._place(group, row, place, each["path"] or "")
+                    for place, each in enumerate(several)
+                ]
                 row += 1
 
-    def _place(self, group: int, row: int, position: int) -> Embedded:
-        return Embedded(self.path, group, row, self.image, position)
+    def _place(self, group: int, row: int, position: int, name: str = "") -> Embedded:
+        return Embedded(self.path, group, row, self.image, position, name)
 
 
 def _path_column(schema: pq.ParquetSchema, image: str) -> str:

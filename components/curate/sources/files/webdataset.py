@@ -154,7 +154,7 @@ def _sample(shard: Selected, key: str, group: Group, layout: Layout) -> Found | 
     payload = {"path": str(shard.path), "offset": picture.offset, "size": picture.size} if picture else {}
     split = shard.split or split_of_table(shard.name) or split_of_folder(key)
     unit = {"folder": posixpath.dirname(original_id), "shard": shard.name}.get(layout.group_by, original_id)
-    return Found(original_id, payload, pair, unit, split)
+    return Found(original_id, payload, pair, unit, split, picture.name if picture else "")
 
 
 def choose_picture(pictures: Mapping[str, Member], wanted: str) -> Member | Reason | None:

@@ -66,6 +66,7 @@ def test_folder_sidecars_become_turns_facts_and_labels(tmp_path: Path) -> None:
     assert folder.READER.load is not None
     assert folder.READER.load(cup.payload) == png(2)
     assert fetch(root, tmp_path / "downloads").licence == "cc-by-4.0"
+    assert all(each.file_name == name for name, each in drafts.items())
 
 
 def test_folder_what_is_no_sample_is_rejected_by_name(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_hub_layout_gives_what_the_datasets_library_gives(pets: Path, tmp_path: 
         expected = [(row["image"]["bytes"], row["caption"], names[row["label"]]) for row in rows]
         mine = [each for each in ours if each.split == split]
         assert [(load(each), each.turns[0].answer, each.label) for each in mine] == expected
+        assert [each.file_name for each in mine] == [row["image"]["path"] for row in rows]
     assert {each.group for each in ours if each.split == "test"} == {"official_test"}
     assert ours[0].original_id == "data/test-00000-of-00001.parquet#1"
 

@@ -51,6 +51,7 @@ def test_webdataset_pairs_by_key_and_loads_exactly_the_bytes(tmp_path: Path) -> 
     assert (vqa.turns, vqa.label) == ((Turn("Who?", "me"),), "7")
     assert source.READER.load is not None
     assert [source.READER.load(each.payload) for each in (cat, dog, vqa)] == [png(1), png(2), png(3)]
+    assert [each.file_name for each in (cat, dog, vqa)] == ["d/cat.jpg", "d/dog.png", "vqa.png"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves its file open
