@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -131,11 +132,20 @@ def _examined(task: Task, content: bytes, delivery: Delivery) -> Examined | Reas
     if not task.encoded:
         render = READERS[task.reader].render
         assert render is not None, "a sample with an image is loaded or drawn"
-        return examine_image(render(task.draft.payload, delivery.side), delivery.limits, side=delivery.side)
+        image = render(task.draft.payload, delivery.side)
+        return examine_image(image, delivery.limits, side=longer_side(*image.size, delivery))
     header = read_header(content, delivery.limits)
     if isinstance(header, Reason):
         return header
-    return examine(content, header, delivery.limits, side=delivery.side)
+    side = longer_side(header.width, header.height, delivery)
+    return examine(content, header, delivery.limits, side=side)
+
+
+def longer_side(width: int, height: int, delivery: Delivery) -> int:
+    """Pixels of a picture's longer side that its delivery takes: a crop fills the square with the shorter."""
+    if delivery.fit != "crop":
+        return delivery.side
+    return ceil(delivery.side * max(width, height) / min(width, height))
 
 
 def _deliver(task: Task, content: bytes, examined: Examined, blob: Blob, delivery: Delivery) -> Picture:
