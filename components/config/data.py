@@ -47,6 +47,7 @@ class CurateConfig(StageConfig):
     name: str = Field("dataset", pattern=r"^[a-z][a-z0-9-]*$")
     """Name of the dataset; DVC tracks it as `data/<name>`."""
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    """One may be listed several times where its reader, category or options differ."""
     images: ImageLimits = ImageLimits()
     """What pictures of every source must be."""
     image_size: int = Field(64, ge=16, le=4096)

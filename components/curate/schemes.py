@@ -6,7 +6,8 @@ To add a scheme, write its module with a `SCHEME` and list it here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 
 from components.config import CurateConfig, SourceConfig
 from components.curate import packages
@@ -83,33 +84,51 @@ def locators(source: SourceConfig) -> dict[str, str]:
 
 
 def source_keys(config: CurateConfig) -> dict[str, str]:
-    """Locator and reader of every source → the prefix of its samples' keys.
+    """`source_id` of every source → the prefix of its samples' keys.
+
+    The first source of a package has the package's name; a later one adds what tells it apart, as little as
+    needed, so that one added at the end renames no sample.
 
     Raises:
-        ConfigError: a source is listed twice with the same reader.
+        ConfigError: a source is listed twice.
     """
     keys: dict[str, str] = {}
     for source in config.sources:
-        scheme, _, rest = source.locator.partition(":")
-        name = rest.partition("==")[0] if SCHEMES[scheme].versioned else rest
-        key = slug(name)
-        if len(key) > 40:  # a long path: its end tells it from others, a hash makes sure
-            key = f"{key[-31:].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        if key in keys.values():
-            key = f"{key}-{slug(reader_name(source))}"
-        if source_id(source) in keys or key in keys.values():
+        name = source_id(source)
+        if name in keys:
             raise ConfigError(
-                f"'{source.locator}' is listed twice with the same reader",
+                f"'{source.locator}' is listed twice with the same reader, category and options",
                 where="curate.sources",
-                fix="keep one of them",
+                fix="keep one of them; limit, licence, text and digest make no other source of it",
             )
-        keys[source_id(source)] = key
+        keys[name] = next(key for key in _possible_keys(source) if key not in keys.values())
     return keys
 
 
+def _possible_keys(source: SourceConfig) -> Iterator[str]:
+    """Prefixes for a source's keys, the shortest first; the last is no other source's."""
+    scheme, _, rest = source.locator.partition(":")
+    name = rest.partition("==")[0] if SCHEMES[scheme].versioned else rest
+    key = slug(name)
+    if len(key) > 40:  # a long path: its end tells it from others, a hash makes sure
+        key = f"{key[-31:].strip('-')}-{_short_hash(name)}"
+    yield key
+    key = f"{key}-{slug(reader_name(source))}"
+    yield key
+    key = f"{key}-{slug(source.category)}"
+    yield key
+    yield f"{key}-{_short_hash(source_id(source))}"
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 def source_id(source: SourceConfig) -> str:
-    """What tells sources of one config apart: a package may be read by several readers."""
-    return f"{source.locator} {reader_name(source)}"
+    """What tells sources of one config apart: a package may be read by several readers, or by one of them in
+    several ways, into several categories."""
+    options = json.dumps(source.options, sort_keys=True)
+    return f"{source.locator} {reader_name(source)} {source.category} {options}"
 
 
 def _check_options(source: SourceConfig, reader: Reader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from components.curate import preflight
 from components.curate.archives import licence
 from components.curate.clients import Locator
 from components.curate.packages import fetch
+from components.curate.plan import plan_sources
 from components.curate.schemes import source_keys
 from components.errors import ConfigError, SourceError
 
@@ -98,10 +100,13 @@ def test_preflight_refuses_wrong_options(
         preflight(curate_config(sources=(source,)))
 
 
-def test_preflight_refuses_a_source_listed_twice(curate_config: Callable[..., CurateConfig]) -> None:
-    twice = curate_config().sources[0]
-    with pytest.raises(ConfigError, match="twice"):
-        preflight(curate_config(sources=(twice, twice)))
+@pytest.mark.parametrize("change", [{}, {"limit": 5}, {"licence": "CC0-1.0"}])
+def test_preflight_refuses_a_source_listed_twice(
+    curate_config: Callable[..., CurateConfig], change: dict[str, object]
+) -> None:
+    once = curate_config().sources[0]
+    with pytest.raises(ConfigError, match="listed twice with the same reader, category and options"):
+        preflight(curate_config(sources=(once, once.model_copy(update=change))))
 
 
 @pytest.mark.parametrize(("name", "told"), [("emojis", "unknown reader 'emojis'"), ("", "needs a reader")])
@@ -121,3 +126,33 @@ def test_a_package_may_be_read_by_two_readers_under_keys_of_their_own(
     other = one.model_copy(update={"reader": "counting"})
     keys = source_keys(curate_config(sources=(one, other)))
     assert sorted(keys.values()) == ["alpha", "alpha-counting"]
+
+
+def test_a_package_may_be_read_by_one_reader_in_several_ways(
+    curate_config: Callable[..., CurateConfig],
+) -> None:
+    one = curate_config().sources[1]
+    category = one.model_copy(update={"category": "icon"})
+    options = one.model_copy(update={"options": {**one.options, "groups": ["food"]}})
+    more = one.model_copy(update={"options": {**one.options, "groups": ["animals"]}})
+    keys = list(source_keys(curate_config(sources=(one, category, options, more))).values())
+    assert keys[:3] == ["alpha", "alpha-emoji", "alpha-emoji-caption"]
+    assert re.fullmatch("alpha-emoji-caption-[0-9a-f]{8}", keys[3])
+    # One that is added at the end renames no sample of the others.
+    assert list(source_keys(curate_config(sources=(one, category))).values()) == keys[:2]
+
+
+def test_sources_of_one_package_are_planned_apart(curate_config: Callable[..., CurateConfig]) -> None:
+    one = curate_config().sources[1]
+    groups = [
+        one.model_copy(update={"category": name, "options": {**one.options, "groups": [name]}})
+        for name in ("animals", "food")
+    ]
+    plan = plan_sources(preflight(curate_config(sources=tuple(groups))))
+    assert len({each.candidate.key for each in plan.samples}) == len(plan.samples) == 40
+    assert [(each.locator, each.num_samples) for each in plan.sources][:1] == [("npm:alpha==1.0.0", 40)]
+    answers = {each.candidate.category: set[str]() for each in plan.samples}
+    for each in plan.samples:
+        answers[each.candidate.category].add(each.candidate.turns[0].answer)
+    assert answers["animals"] == {f"thing number {index}" for index in range(0, 40, 2)}
+    assert not answers["animals"] & answers["food"]
