@@ -10,8 +10,10 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -62,7 +64,7 @@ def judge(suites: Sequence[Suite], docs: Path | None = None) -> list[GateResult]
     source = context.data_sources.add_pandas("manifest")
     results = []
     for each in suites:
-        title = each.name.replace("/", " ")
+        title = _title(each.name)
         batch = source.add_dataframe_asset(title).add_batch_definition_whole_dataframe("whole")
         suite = context.suites.add(gx.ExpectationSuite(name=title, expectations=list(each.expectations)))
         definition = gx.ValidationDefinition(name=title, data=batch, suite=suite)
@@ -72,7 +74,25 @@ def judge(suites: Sequence[Suite], docs: Path | None = None) -> list[GateResult]
         results.append(_result(each, validation))
     if docs is not None:
         _write_docs(context, docs)
+        _list_pages(results, docs)
     return results
+
+
+def _list_pages(results: Sequence[GateResult], directory: Path) -> None:
+    """Plain links at the end of the index: its own table is made by scripts from the network."""
+    items = []
+    for each in results:
+        for page in sorted((directory / "validations" / _title(each.name)).rglob("*.html")):
+            address, mark = quote(page.relative_to(directory).as_posix()), "✓" if each.passed else "✗"
+            items.append(f'<li>{mark} <a href="{address}">{each.name}</a>: {escape(each.observed)}</li>')
+    index = directory / "index.html"
+    links = f'<section style="padding: 1rem 1rem 6rem"><h4>Suites</h4><ul>{"".join(items)}</ul></section>'
+    index.write_text(index.read_text("utf-8").replace("</body>", f"{links}</body>"), "utf-8")
+
+
+def _title(name: str) -> str:
+    """A suite's name as Data Docs can have it."""
+    return name.replace("/", " ")
 
 
 def _write_docs(context: Any, directory: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -256,14 +258,17 @@ def test_drift_above_the_limit_fails_its_gate_and_a_missing_column_does_not_matt
         assert {result.name for result in results if not result.passed} == failed
 
 
-def test_data_docs_show_every_suite(tmp_path: Path) -> None:
+def test_data_docs_show_every_suite_without_a_network_too(tmp_path: Path) -> None:
     manifest = _manifest()
     stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
-    check_dataset(
+    results = check_dataset(
         manifest, stored_sha256=stored, num_rejected=0, requirements=REQUIREMENTS, docs=tmp_path / "docs"
     )
     index = (tmp_path / "docs" / "index.html").read_text()
     assert "data unique" in index and "data decontaminated" in index
+    links = dict(re.findall(r'✓ <a href="([^"]+)">([^<]+)</a>', index))
+    assert sorted(links.values()) == sorted(each.name for each in results)
+    assert all((tmp_path / "docs" / unquote(link)).is_file() for link in links)
 
 
 def test_too_large_a_rejected_share_fails() -> None:
