@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def scripts() -> list[str]:
 
 def run(name: str, *, short: bool) -> dict[str, Any]:
     """The JSON object that a script prints last, or `error`."""
-    print(f"benchmark: {name}", file=sys.stderr, flush=True)
+    print(f"benchmark: {name}, since {datetime.now():%H:%M:%S}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if short else [])]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -88,8 +89,10 @@ def _ratio(ratio: object, interval: object) -> str:
 
 def main() -> None:
     short = quick(__doc__ or "")
-    results = [run(name, short=short) for name in scripts()]
-    RESULTS.write_text(render(results, short=short))
+    results: list[dict[str, Any]] = []
+    for name in scripts():
+        results.append(run(name, short=short))
+        RESULTS.write_text(render(results, short=short))  # what is done is not lost with what is not
     failed = [str(result["name"]) for result in results if "error" in result]
     print(f"written: {RESULTS}", file=sys.stderr)
     sys.exit(f"did not run: {', '.join(failed)}" if failed else 0)
