@@ -202,7 +202,7 @@ class ReviewConfig(Frozen):
 
 
 class AnnotateConfig(Frozen):
-    """New questions and answers for samples: from facts, tables, OCR, and a teacher; all validated."""
+    """New questions and answers for training samples: facts, tables, OCR and a teacher; all validated."""
 
     facts: tuple[FactTemplate, ...] = ()
     max_facts_per_sample: int = Field(4, ge=1)
@@ -212,6 +212,9 @@ class AnnotateConfig(Frozen):
     teacher: TeacherConfig | None = None
     quality: QualityConfig = QualityConfig()
     review: ReviewConfig = ReviewConfig()
+    held_out: bool = False
+    """Whether validation and test samples that have no question get some too; without, they are rejected
+    (`empty_text`). Those that have questions never get others: what is measured is what the source asks."""
     cache: str = execution_field("")
-    """Folder that keeps OCR results and paid answers for other runs; empty: the run's scratch, which goes
-    when the run has finished."""
+    """Folder that keeps OCR results and paid answers, so that no run pays for one again; empty: the
+    workspace's `.opsin/cache/annotate/<dataset>`. The budget counts all that was ever paid into it."""

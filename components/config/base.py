@@ -45,6 +45,11 @@ class Execution(Frozen):
         return self.home / "artifacts"
 
     @property
+    def cache(self) -> Path:
+        """What cost time or money and is kept for later runs."""
+        return self.home / "cache"
+
+    @property
     def downloads(self) -> Path:
         """Fetched source packages."""
         return Path(self.download_cache).resolve() if self.download_cache else self.home / "downloads"

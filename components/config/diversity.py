@@ -47,6 +47,8 @@ class LabellerConfig(Frozen):
     was filtered (Penedo et al. 2024, arXiv 2406.17557)."""
 
     chat: ChatConfig
+    """Its answers stay in the workspace's `.opsin/cache/labels/<dataset>`: no run pays for one again, and the
+    budget counts all that was ever paid."""
     samples: int = Field(1000, ge=50)
     """Samples that the model is asked about (a seeded choice among those without a label)."""
     show_images: bool = True

@@ -19,8 +19,10 @@ from components.curate.samples import Candidate, Reason
 from components.gates.result import GateResult
 
 
-def add_annotations(funnel: Funnel, config: CurateConfig, scratch: Path, logs: Path) -> list[GateResult]:
+def add_annotations(funnel: Funnel, config: CurateConfig, logs: Path) -> list[GateResult]:
     """New turns from facts, tables, OCR and a teacher, validated; samples that still have none go.
+
+    Training samples get them; held-out ones only where they have none of their own and the config says so.
 
     Returns:
         The gate on what people said of the review sample.
@@ -29,8 +31,8 @@ def add_annotations(funnel: Funnel, config: CurateConfig, scratch: Path, logs: P
         return []
     from components.curate.annotate import AnnotationInput, annotate
 
-    scratch.mkdir(parents=True, exist_ok=True)
     logs.mkdir(parents=True, exist_ok=True)
+    held_out = config.annotate.held_out
     inputs = [
         AnnotationInput(
             key=each.key,
@@ -42,11 +44,12 @@ def add_annotations(funnel: Funnel, config: CurateConfig, scratch: Path, logs: P
             source=each.source,
         )
         for each in funnel.kept
+        if each.split == "train" or (held_out and not each.turns)
     ]
     annotated = annotate(
         inputs,
         config.annotate,
-        scratch=scratch,
+        cache=config.execution.cache / "annotate" / config.name,
         logs=logs,
         threads=config.execution.threads,
         seed=config.seed,
@@ -68,9 +71,7 @@ def _without_text(items: Sequence[Candidate]) -> dict[int, Reason]:
     return {place: Reason("empty_text") for place, each in enumerate(items) if not each.turns}
 
 
-def balance_labels(
-    funnel: Funnel, config: CurateConfig, features: Features, scratch: Path, logs: Path
-) -> list[GateResult]:
+def balance_labels(funnel: Funnel, config: CurateConfig, features: Features, logs: Path) -> list[GateResult]:
     """A label of the taxonomy for every sample; what is unwanted or too much of one label goes.
 
     Returns:
@@ -82,9 +83,9 @@ def balance_labels(
     from components.curate.diversity.caps import Labelled, apply_caps
     from components.curate.diversity.labelling import Unlabelled, label_samples
 
-    scratch.mkdir(parents=True, exist_ok=True)
     labeller = config.diversity.labeller
-    asker = ChatClient(labeller.chat, cache=scratch / "answers.jsonl") if labeller else None
+    answers = config.execution.cache / "labels" / config.name / "answers.jsonl"
+    asker = ChatClient(labeller.chat, cache=answers) if labeller else None
     known = bool(funnel.kept) and all(each.key in features for each in funnel.kept)
     kept = funnel.kept
     labelling = label_samples(

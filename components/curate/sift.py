@@ -50,8 +50,8 @@ def sift(
     drop_duplicates(funnel, config.duplicates)
     features = drop_unsafe(funnel, engine, config, scratch / "safety")
     drop_misaligned(funnel, config, features)
-    gates += add_annotations(funnel, config, scratch / "annotate", logs / "annotate")
-    gates += balance_labels(funnel, config, features, scratch / "labels", logs)
+    gates += add_annotations(funnel, config, logs / "annotate")
+    gates += balance_labels(funnel, config, features, logs)
     return funnel, gates
 
 

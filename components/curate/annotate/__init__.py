@@ -1,6 +1,6 @@
 """Annotation: new questions and answers from facts, tables, OCR and a teacher, validated and reviewed.
 
-annotated = annotate(inputs, config.annotate, scratch=run.scratch, logs=run.logs, threads=2, seed=config.seed)
+annotated = annotate(inputs, config.annotate, cache=folder, logs=run.logs, threads=2, seed=config.seed)
 """
 
 from components.curate.annotate.annotating import Annotated, annotate

@@ -67,7 +67,7 @@ def annotate(
     samples: Sequence[AnnotationInput],
     config: AnnotateConfig,
     *,
-    scratch: Path,
+    cache: Path,
     logs: Path,
     threads: int,
     seed: int = 0,
@@ -77,8 +77,7 @@ def annotate(
     Args:
         samples: With distinct keys.
         config: What is asked, and what must hold.
-        scratch: Keeps OCR results and paid answers, so that an interrupted run goes on (`config.cache`
-            keeps them for other runs too).
+        cache: Keeps OCR results and paid answers, for this run and later ones (`config.cache` in its place).
         logs: Gets `annotate.json`, `annotate_rejected.jsonl` and `review/`.
         threads: For OCR and embeddings.
         seed: Of wordings, choices and the review sample.
@@ -87,7 +86,7 @@ def annotate(
         ConfigError: the teacher's key is missing or refused; reviews are malformed.
         ServerError: the teacher is down. What it answered is kept.
     """
-    store = Path(config.cache) if config.cache else scratch
+    store = Path(config.cache) if config.cache else cache
     skipped = Counter[str]()
     pages = _read(samples, config, store, threads, skipped)
     proposed: dict[str, list[Proposed]] = {}

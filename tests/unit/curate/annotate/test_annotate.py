@@ -82,7 +82,7 @@ def teach(body: dict[str, Any]) -> Said:
 
 
 def run(config: AnnotateConfig, tmp_path: Path) -> Annotated:
-    return annotate(corpus(), config, scratch=tmp_path / "scratch", logs=tmp_path / "logs", threads=2, seed=0)
+    return annotate(corpus(), config, cache=tmp_path / "cache", logs=tmp_path / "logs", threads=2, seed=0)
 
 
 def test_annotate_gives_good_turns_reasons_for_the_others_costs_and_a_review(tmp_path: Path) -> None:
@@ -120,13 +120,14 @@ def test_annotate_again_asks_nothing_and_gives_the_same(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "logs" / "review").iterdir()} == logs
 
 
-def test_cache_outlives_the_scratch_where_config_names_a_folder(tmp_path: Path) -> None:
+def test_cache_is_the_folder_that_the_config_names(tmp_path: Path) -> None:
     with serve(teach) as server:
-        kept = config(server, cache=str(tmp_path / "cache"))
+        kept = config(server, cache=str(tmp_path / "shared"))
         first = run(kept, tmp_path / "one")
         asked = len(server.seen)
         assert run(kept, tmp_path / "two") == first
         assert len(server.seen) == asked
+    assert {each.name for each in (tmp_path / "shared").iterdir()} == {"answers.jsonl", "ocr.jsonl"}
 
 
 def test_reviews_decide_the_gate(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_reviews_decide_the_gate(tmp_path: Path) -> None:
 
 
 def test_nothing_configured_gives_nothing(tmp_path: Path) -> None:
-    result = annotate(corpus(), AnnotateConfig(), scratch=tmp_path, logs=tmp_path, threads=1)
+    result = annotate(corpus(), AnnotateConfig(), cache=tmp_path, logs=tmp_path, threads=1)
     assert not result.proposed and not result.rejected and result.gate.passed
 
 
@@ -157,7 +158,7 @@ from components.curate.annotate import annotate
 
 config = AnnotateConfig.model_validate_json(sys.argv[1])
 home = Path(sys.argv[2])
-annotate(corpus(), config, scratch=home / "scratch", logs=home / "logs", threads=1, seed=0)
+annotate(corpus(), config, cache=home / "cache", logs=home / "logs", threads=1, seed=0)
 """
 
 
