@@ -50,9 +50,10 @@ class ContrastiveConfig(Frozen):
 
 
 class AlignmentConfig(Frozen):
-    """How well picture and text belong together. Without a threshold the scores are only recorded.
+    """How well picture and text belong together. Without a threshold the scores are only recorded; with one,
+    training samples alone are rejected: a test set filtered by a model is a biased one.
 
-    Leave it so where no pretrained model is named: of the 100 clip-art titles that a scorer trained on 9,500
+    Name none where no pretrained model is named: of the 100 clip-art titles that a scorer trained on 9,500
     drawings found worst, 11 were wrong (3 of 120 drawn at random); the others named rare things rightly.
     """
 
@@ -66,7 +67,7 @@ class AlignmentConfig(Frozen):
     """Reject what scores less. For a CLIP 0.2 to 0.3 is usual; for `contrastive` 0 means: this text is no
     likelier with this picture than any other of its group."""
     drop_share: float = Field(0.0, ge=0, lt=1)
-    """Reject this share of each category, the lowest scores first."""
+    """Reject this share of each category's training samples, the lowest scores first."""
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:

@@ -85,7 +85,10 @@ def judge_chunk(items: Sequence[Pixels], _blob: Blob, *, threads: int) -> list[R
 
 
 def drop_misaligned(funnel: Funnel, config: CurateConfig, features: Features) -> None:
-    """Scores how well each picture and its text agree; rejects what the config's threshold says."""
+    """Scores how well each picture and its text agree; rejects of the training samples what the config says.
+
+    Held-out samples are scored and stay: a test set without what a model finds hard is a biased one.
+    """
     if config.alignment is None:
         return
     from components.curate.scorers.alignment import find_misaligned, score_alignment
@@ -112,8 +115,13 @@ def drop_misaligned(funnel: Funnel, config: CurateConfig, features: Features) ->
         for place, score in zip(places, scores, strict=True):
             if not math.isnan(score):
                 funnel.kept[place] = funnel.kept[place].scored("alignment", score)
-        found = find_misaligned(scores, [each.category for each in chosen], alignment)
-        return {places[position]: reason for position, reason in found.items()}
+        trained = [number for number, each in enumerate(chosen) if each.split == "train"]
+        found = find_misaligned(
+            [scores[number] for number in trained],
+            [chosen[number].category for number in trained],
+            alignment,
+        )
+        return {places[trained[position]]: reason for position, reason in found.items()}
 
     funnel.apply("alignment", judge)
 
