@@ -273,10 +273,19 @@ def _dataset_versions(inputs: dict[str, Any]) -> dict[str, str]:
 
 @cache
 def git_commit() -> str:
-    """Commit of the code that runs, `-dirty` when the tree differs from it, `unknown` outside git."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    """Commit of the code that runs, `-dirty` when the tree differs from it, `unknown` outside git.
+
+    What a run itself writes into the tree (`dvc.lock`) is no difference.
+    """
+    commit = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock")
+    return (commit + "-dirty" * bool(changed)) or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the code's own tree; empty outside of one."""
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 @cache

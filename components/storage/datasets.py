@@ -122,7 +122,7 @@ def checkout_version(target: Path, version: str, *, workspace: Path, remote: str
             raise ArtifactMissing(
                 f"no dataset of version {version} in the cache or the remote",
                 where=repository.cloud.get_remote().path,
-                fix="check the version in the lineage record, and curate.remote",
+                fix="check the version, and the remote (`curate.remote`; `--remote` when restoring)",
             ) from error
         target.parent.mkdir(parents=True, exist_ok=True)
         files = LocalFileSystem()  # type: ignore[no-untyped-call]

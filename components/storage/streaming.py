@@ -77,7 +77,7 @@ def open_version(version: str, *, workspace: Path, remote: str = "") -> Iterator
             raise ArtifactMissing(
                 f"no dataset of version {version} in the remote",
                 where=str(store.path),
-                fix="check the version in the lineage record, and curate.remote",
+                fix="check the version, and the remote (`curate.remote`; `--remote` when restoring)",
             ) from error
         files = {"/".join(parts): store.oid_to_path(info.value) for parts, _, info in tree}
         yield RemoteDataset(version, files, store.fs)

@@ -13,7 +13,7 @@ from components.artifacts import Checkpoint, Mixture, Record, digest_directory
 from components.config import Execution, StageConfig, execution_field
 from components.errors import ArtifactMissing, GateFailed
 from components.gates.result import GateResult
-from components.stage import Fields, Run, Stage, stage
+from components.stage import Fields, Run, Stage, git_commit, stage
 
 
 class TrainConfig(StageConfig):
@@ -244,3 +244,21 @@ def test_digest_directory_sees_names_and_bytes(tmp_path: Path) -> None:
     renamed = digest_directory(tmp_path)
     (tmp_path / "b").write_text("2")
     assert len({before, renamed, digest_directory(tmp_path)}) == 3
+
+
+def test_commit_is_dirty_when_code_differs_and_not_when_a_run_wrote_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.stage.ROOT", tmp_path)
+    assert git_commit.__wrapped__() == "unknown"
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for name in ("code.py", "dvc.lock"):
+        (tmp_path / name).write_text("1")
+    for arguments in (("init", "-q"), ("add", "."), (*author, "commit", "-qm", "first")):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
+    commit = git_commit.__wrapped__()
+    assert len(commit) == 40
+    (tmp_path / "dvc.lock").write_text("2")
+    assert git_commit.__wrapped__() == commit
+    (tmp_path / "code.py").write_text("2")
+    assert git_commit.__wrapped__() == f"{commit}-dirty"
