@@ -31,7 +31,7 @@ from components.progress import Bar
 
 TEXT = "text"
 """Kind of a sample that is its JSON alone."""
-ARROW = {"string": pa.string(), "int": pa.int64(), "float": pa.float64()}
+ARROW = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 SCHEMA = pa.schema([(name, ARROW[kind]) for name, kind in COLUMNS.items()])
 
 
@@ -175,6 +175,7 @@ def manifest_row(sample: Delivered, shard: str, index: int, sha256: str) -> dict
         "source_height": header.height if header else 0,
         "source_bytes": header.num_bytes if header else 0,
         "source_sha256": header.sha256 if header else "",
+        "misnamed": bool(header and header.misnamed),
         "image_sha256": each.image_sha256,
         "phash": each.phash,
         "blur": picture.blur if picture else None,

@@ -23,6 +23,7 @@ COLUMNS = {
     "source_height": "int",
     "source_bytes": "int",
     "source_sha256": "string",
+    "misnamed": "bool",
     "image_sha256": "string",
     "phash": "string",
     "blur": "float",
@@ -38,6 +39,6 @@ COLUMNS = {
 }
 """Name → kind, in their order. `image_sha256` is over the decoded pixels, `sha256` over the bytes that are
 delivered, `source_sha256` over those of the source; the three are empty for a sample without an image (the
-last also for one that was drawn)."""
+last also for one that was drawn). `misnamed`: the file's name says another format than its content has."""
 NULLABLE = ("blur", "nsfw", "alignment")
 """Measured only where it was asked for."""

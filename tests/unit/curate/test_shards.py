@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from made import draw_circle, encode_image, make_candidate, make_text
 
 from components.curate.engines import LocalEngine
-from components.curate.samples import Place
-from components.curate.shards import TEXT, Delivered, assign, read_stored, write_dataset
+from components.curate.samples import Header, Place
+from components.curate.shards import TEXT, Delivered, assign, manifest_row, read_stored, write_dataset
 from components.gates.manifest import COLUMNS, SPLITS
 
 READ = """
@@ -76,6 +76,14 @@ def test_shards_hold_every_sample_once_in_an_order_of_their_own(
     manifest = pd.read_parquet(folder / "one" / "manifest.parquet")
     assert list(manifest.columns) == list(COLUMNS)
     assert dict(zip(manifest["key"], manifest["sha256"], strict=True)) == read_stored(engine, folder / "one")
+
+
+@pytest.mark.parametrize("misnamed", [True, False])
+def test_manifest_tells_a_file_named_for_another_format(tmp_path: Path, misnamed: bool) -> None:
+    delivered = make_delivered(tmp_path, 0)
+    header = Header("png", 8, 8, 99, "0" * 64, misnamed=misnamed)
+    told = replace(delivered, candidate=replace(delivered.candidate, header=header))
+    assert manifest_row(told, "train-png-00000.tar", 0, "")["misnamed"] is misnamed
 
 
 def test_shards_one_changed_sample_touches_one_shard(tmp_path: Path, engine: LocalEngine) -> None:

@@ -51,6 +51,7 @@ def _manifest() -> pd.DataFrame:
                     "source_height": 480,
                     "source_bytes": 9000,
                     "source_sha256": "1" * 64,
+                    "misnamed": False,
                     "image_sha256": f"{number:064x}",
                     "phash": f"{number * 0x1111:016x}",
                     "blur": 3.0,
