@@ -56,10 +56,11 @@ def run(
     """Run the lifecycle. What is already done is not done again; a crashed run continues."""
     resolved = load(config, overrides or ())
     prepare(resolved)
-    from flows.session import STAGES
+    from flows.session import STAGES, assert_reachable
 
     if to is not None and to not in STAGES:
         raise OpsinError(f"no stage '{to}'", where="--to", fix=f"one of: {', '.join(STAGES)}")
+    assert_reachable(resolved, to)
     from components.curate import preflight
 
     # What a source holds, and which ones this machine can have, is part of the data's identity.

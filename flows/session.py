@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.config import LifecycleConfig
+from components.errors import ConfigError
 from components.progress import console
 from components.report import StageOutcome, build_summary, write_report
 from components.tracking.runs import Tracker, open_tracker, tracking_uri
@@ -94,6 +95,19 @@ def enter(stage: str) -> None:
     session.stage = stage
 
 
+def assert_reachable(config: LifecycleConfig, to: str | None) -> None:
+    """
+    Raises:
+        ConfigError: the config is about data alone, and more is asked for.
+    """
+    if to != STAGES[0] and not config.pretrain.phases:
+        raise ConfigError(
+            "the config says nothing of training: pretrain.phases is empty",
+            where="pretrain.phases",
+            fix="end with the data (--to curate), or add [[pretrain.phases]] as in configs/cpu.toml",
+        )
+
+
 @contextmanager
 def planning(config: LifecycleConfig, to: str | None) -> Iterator[Session]:
     """A session in which steps are only planned."""
@@ -110,6 +124,7 @@ def planning(config: LifecycleConfig, to: str | None) -> Iterator[Session]:
 @contextmanager
 def executing(config: LifecycleConfig, to: str | None) -> Iterator[Session]:
     """A session that runs: opens the MLflow run; whatever happens, leaves a report."""
+    assert_reachable(config, to)
     run_id = f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     session = Session(config, run_id=run_id, to=to, planning=False)
     session.directory.mkdir(parents=True)

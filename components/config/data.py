@@ -90,7 +90,7 @@ class CurateConfig(StageConfig):
     """The data gate fails when a property moved further from the version that the workspace holds (total
     variation or Kolmogorov–Smirnov distance); 1: drift is reported and never blocks."""
     allowed_licences: tuple[str, ...] = ()
-    """Licences (as declared) that samples may have; empty allows every declared one."""
+    """Licences (as declared, one by one) that samples may have; empty allows every declared one."""
     remote: str = execution_field("", description="DVC remote URL; empty: a local directory in .opsin/")
 
     @model_validator(mode="after")

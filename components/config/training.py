@@ -55,7 +55,8 @@ class PretrainConfig(StageConfig):
     """Dataset + mixture → checkpoint, from scratch, with packed sequences."""
 
     model: ModelConfig = ModelConfig()
-    phases: tuple[Phase, ...] = Field(min_length=1)
+    phases: tuple[Phase, ...] = ()
+    """In their order; a config without any ends with `curate`."""
     pack_tokens: int = Field(1024, ge=64)
     """Tokens per pack."""
     pack_images: int = Field(16, ge=1)

@@ -85,10 +85,18 @@ def licence(path: Path) -> str:
         return _deb_licence(path)
     for name, content in members(path):
         if name == "package/package.json":
-            package = parse_json(content, TarLimits())
-            declared = package.get("license", "") if isinstance(package, dict) else ""
-            return str(declared.get("type", "") if isinstance(declared, dict) else declared) or "unknown"
+            return _npm_licence(parse_json(content, TarLimits()))
     return "unknown"
+
+
+def _npm_licence(package: object) -> str:
+    """`license`, or npm's older form: `licenses`, a list of objects with a `type`."""
+    if not isinstance(package, dict):
+        return "unknown"
+    several = package.get("licenses")
+    declared = [package.get("license"), *(several if isinstance(several, list) else [])]
+    names = [each.get("type") if isinstance(each, dict) else each for each in declared]
+    return "; ".join(dict.fromkeys(str(name) for name in names if name)) or "unknown"
 
 
 def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, bytes]]:

@@ -13,7 +13,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from components.artifacts import Checkpoint
 from components.config import LifecycleConfig, StageConfig, load
-from components.errors import GateFailed
+from components.errors import ConfigError, GateFailed
 from components.gates import GateResult
 from components.stage import Fields, Run, stage
 from flows.session import enter, executing, planning
@@ -116,3 +116,11 @@ def test_steps_failed_gate_stops_the_flow_and_is_reported(config: LifecycleConfi
 def test_steps_to_ends_after_the_named_stage(config: LifecycleConfig) -> None:
     run_story(config, settings(config), settings(config), to="ablate")
     assert list(report(config)["stages"]) == ["first"]  # type: ignore[call-overload]
+
+
+def test_config_of_data_alone_ends_with_the_data(config: LifecycleConfig) -> None:
+    alone = config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"phases": ()})})
+    run_story(alone, settings(config), settings(config), to="curate")
+    assert list(report(config)["stages"]) == ["first"]  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match="--to curate"):
+        run_story(alone, settings(config), settings(config))

@@ -130,6 +130,7 @@ def test_xz_that_asks_for_much_memory_is_refused(tmp_path: Path, monkeypatch: py
     [
         ('{"license": "MIT"}', "MIT"),
         ('{"license": {"type": "ISC"}}', "ISC"),
+        ('{"licenses": [{"type": "ODbL-1.0"}, "MIT"]}', "ODbL-1.0; MIT"),
         ('{"name": "none"}', "unknown"),
         ('{"license": ', "unknown"),
     ],

@@ -231,12 +231,13 @@ def test_one_category_that_crowds_out_the_others_fails() -> None:
 
 def test_a_licence_that_is_not_allowed_fails() -> None:
     manifest = _manifest()
-    manifest.loc[5, "licence"] = "CC-BY-NC-4.0"
+    manifest["licence"] = "MIT; Apache-2.0"
+    manifest.loc[5, ["source", "licence"]] = ["npm:y==1", "MIT; CC-BY-NC-4.0"]
     stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
-    wanted = replace(REQUIREMENTS, allowed_licences=("MIT",))
+    wanted = replace(REQUIREMENTS, allowed_licences=("MIT", "Apache-2.0"))
     results = check_dataset(manifest, stored_sha256=stored, num_rejected=0, requirements=wanted)
     (failed,) = (result for result in results if not result.passed)
-    assert failed.name == "data/licences" and "k5" in failed.observed
+    assert failed.name == "data/licences" and "npm:y==1" in failed.observed
 
 
 def test_drift_is_none_against_itself_and_whole_against_something_else() -> None:
