@@ -106,7 +106,8 @@ def _write_docs(context: Any, directory: Path) -> None:
 
 
 def _result(suite: Suite, validation: Any) -> GateResult:
-    evidence: Evidence = {"rows": len(suite.table)}
+    evidence: Evidence = {}
+    failing = set[int]()
     for each in validation.results:
         if each.success:
             continue
@@ -115,16 +116,19 @@ def _result(suite: Suite, validation: Any) -> GateResult:
         name = f"{each.expectation_config.type.removeprefix('expect_')}({columns})"
         evidence[name] = each.result.get("unexpected_count", str(each.result.get("details", "not judged")))
         rows = list(each.result.get("partial_unexpected_index_list") or ())[:5]
+        failing.update(rows)
         if rows:
             label = "key" if "key" in suite.table else suite.table.columns[0]
             evidence[f"{name}: first"] = ", ".join(str(suite.table[label].iloc[row]) for row in rows)
     failed = sum(not each.success for each in validation.results)
+    told = dict(evidence)
     if suite.show_table and suite.table.size <= MAX_CELLS:
+        told |= _cells(suite.table.iloc[sorted(failing)])
         evidence |= _cells(suite.table)
     total = len(validation.results)
     observed = f"{total - failed} of {total} expectations hold over {len(suite.table)} rows"
     if failed:
-        observed += "; " + "; ".join(f"{key}: {value}" for key, value in evidence.items() if key != "rows")
+        observed += "; " + "; ".join(f"{key}: {value}" for key, value in told.items())
     return GateResult(
         name=suite.name,
         passed=bool(validation.success),
@@ -132,7 +136,7 @@ def _result(suite: Suite, validation: Any) -> GateResult:
         required=suite.required,
         fix=suite.fix,
         blocking=suite.blocking,
-        evidence=evidence,
+        evidence={"rows": len(suite.table)} | evidence,
     )
 
 
