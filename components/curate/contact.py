@@ -1,6 +1,7 @@
 """The contact sheet: what the dataset looks like, and what was rejected, for the report.
 
-Where a sample was rejected before it was drawn, its frame holds what was found.
+Where there is no picture (text alone, or rejected before it was drawn) the frame holds the text or what was
+found.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SIDE = 112
 TEXT = 44
 """Pixels below an image for a question and its answer."""
 LABEL = 22
-LETTERS = 20
+LETTERS = 18
 """What fits into the width of a frame."""
 
 
@@ -43,7 +44,7 @@ def draw_contact_sheet(kept: Sequence[Candidate], rejected: Sequence[Rejected], 
             if candidate.picture:
                 sheet.paste(_thumbnail(candidate.picture), corner)
             else:
-                found = "\n".join(textwrap.wrap(evidence or "not drawn", LETTERS, max_lines=8))
+                found = "\n".join(textwrap.wrap(evidence or _text(candidate), LETTERS, max_lines=8))
                 pen.text((corner[0] + 4, corner[1] + 4), found, fill="dimgray", font=font, spacing=1)
             pen.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + SIDE, corner[1] + SIDE), outline="gray")
             pen.text(
@@ -74,5 +75,11 @@ def _caption(candidate: Candidate) -> str:
     if not candidate.turns:
         return "(no text)"
     turn = candidate.turns[0]
-    lines = [textwrap.shorten(each, LETTERS, placeholder="…") for each in (turn.question, turn.answer)]
-    return "\n".join([*lines, f"[{candidate.split}]"])
+    lines = (" ".join(each.split()) for each in (turn.question, turn.answer))
+    cut = [each if len(each) <= LETTERS else f"{each[: LETTERS - 1]}…" for each in lines]
+    return "\n".join([*cut, f"[{candidate.split}]"])
+
+
+def _text(candidate: Candidate) -> str:
+    """What there is to see of a sample without a picture."""
+    return " ".join(f"{turn.question} {turn.answer}" for turn in candidate.turns) or "not drawn"
