@@ -113,6 +113,28 @@ def download(
         console.print(f"[bold]{source.locator}[/] {found.path}  digest {found.sha256[:16]}")
 
 
+@app.command("evaluation-set")
+def evaluation_set(
+    config: Annotated[Path, typer.Argument(help="A TOML file whose [[curate.sources]] are the evaluation.")],
+    target: Annotated[Path, typer.Argument(help="The .parquet file to write.", dir_okay=False)],
+    name: Annotated[str, typer.Option(help="Stands in reasons; default: the config's name.")] = "",
+) -> None:
+    """Write what an evaluation's pictures and texts are told by, to keep training data clean of them.
+
+    Name the file in curate.duplicates.evaluation_sets: curation then removes what it holds (resized,
+    recompressed, mirrored), and a gate blocks what is left.
+    """
+    from components.config import load
+    from components.curate import preflight
+    from components.curate.evaluation import make_evaluation_set
+
+    resolved = load(config)
+    written = make_evaluation_set(preflight(resolved.curate), target, name or resolved.name)
+    for reason, count in written.reasons.items():
+        console.print(f"[yellow]left out[/] {count:,}: {reason}")
+    console.print(f"[bold]evaluation set[/] {target}: {written.num_samples:,} samples")
+
+
 @app.command()
 def pull(
     name: Annotated[str, typer.Argument(help="Folder under data/.")],

@@ -91,6 +91,9 @@ class CurateConfig(StageConfig):
     variation or Kolmogorov–Smirnov distance); 1: drift is reported and never blocks."""
     allowed_licences: tuple[str, ...] = ()
     """Licences (as declared, one by one) that samples may have; empty allows every declared one."""
+    digests: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the files and folders that other keys name (evaluation sets, reviews, models), found before
+    anything runs: when one changes, the data are made again. One that is given must be what is found."""
     remote: str = execution_field("", description="DVC remote URL; empty: a local directory in .opsin/")
 
     @model_validator(mode="after")

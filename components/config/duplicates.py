@@ -37,5 +37,5 @@ class NearDuplicateConfig(Frozen):
     """Categories whose samples are told apart by their text (drawn from data: charts, digits, shapes): only
     an equal text makes a near picture a duplicate or a leak. `*`: all categories."""
     evaluation_sets: tuple[str, ...] = ()
-    """Files written by `write_evaluation_set`: what they hold is removed from training and validation, and
-    the data gate looks for it."""
+    """Files written by `opsin data evaluation-set`: what they hold is removed from training and validation,
+    and the data gate looks for it."""

@@ -64,6 +64,9 @@ class TextFilter(Frozen):
     min_chars: int = Field(1, ge=0)
     max_chars: int = Field(2000, ge=1)
     """Characters of an answer."""
+    max_question_chars: int = Field(2000, ge=1)
+    max_sample_chars: int = Field(20_000, ge=1)
+    """Characters of all questions and answers of a sample."""
     max_repeats: int = Field(0, ge=0)
     """An answer that more samples of the source share (numbers aside) is boilerplate; 0: repeats are fine,
     as they are for yes and no."""

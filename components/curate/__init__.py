@@ -4,6 +4,6 @@ python -m components.curate configs/cpu.toml
 """
 
 from components.curate.preflight import preflight
-from components.curate.stage import curate
+from components.curate.stage import assert_no_drift, curate
 
-__all__ = ["curate", "preflight"]
+__all__ = ["assert_no_drift", "curate", "preflight"]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from components.config import load
-from components.curate import curate, preflight
+from components.curate import assert_no_drift, curate, preflight
 from components.environments import QUIET
 from components.errors import OpsinError
 from components.storage import materialize
@@ -24,6 +24,7 @@ def main() -> None:
     try:
         config = preflight(load(arguments.config, arguments.overrides).curate)
         dataset = curate(config=config)
+        assert_no_drift(dataset, config)
         materialize(dataset, workspace=config.execution.workspace)
     except OpsinError as error:
         sys.exit(str(error))

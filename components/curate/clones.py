@@ -28,20 +28,30 @@ STEPS = {
 
 
 def drop_duplicates(funnel: Funnel, config: NearDuplicateConfig) -> None:
-    """Exact and near duplicates within each split, and leaks between splits and from evaluation sets."""
+    """Exact and near duplicates within each split, and leaks between splits and from evaluation sets.
+
+    Of two in a split the one with more pixels stays, then the one of more bytes, then the first.
+    """
     found: dict[str, Reason] = {}
 
     def search(items: Sequence[Candidate]) -> dict[int, Reason]:
-        signatures = Signatures.of(signature_table(items), same_text_only=config.same_text_only)
+        best_first = sorted(items, key=_size, reverse=True)
+        signatures = Signatures.of(signature_table(best_first), same_text_only=config.same_text_only)
         verdicts = deduplicate(signatures, config, _evaluation_sets(config))
         columns = (verdicts.rows.tolist(), verdicts.codes, verdicts.others, verdicts.evidence)
         for row, code, other, evidence in zip(*columns, strict=True):
-            found[items[row].key] = Reason(str(code), str(other), str(evidence))
+            found[best_first[row].key] = Reason(str(code), str(other), str(evidence))
         return _of_codes(items, found=found, codes=STEPS["exact_duplicate"])
 
     funnel.apply("exact_duplicate", search)  # the whole search is timed here
     for name in ("near_duplicate", "decontamination"):
         funnel.apply(name, partial(_of_codes, found=found, codes=STEPS[name]))
+
+
+def _size(candidate: Candidate) -> tuple[int, int]:
+    """Pixels and bytes of the source's picture; of a drawn one nothing: it has any size."""
+    header = candidate.header
+    return (header.width * header.height, header.num_bytes) if header else (0, 0)
 
 
 def leaked_keys(candidates: Sequence[Candidate], config: NearDuplicateConfig) -> frozenset[str]:

@@ -5,7 +5,11 @@ config = preflight(config.curate)
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from components.artifacts import digest_directory, digest_file
 from components.config import CurateConfig, SourceConfig
+from components.curate.duplicates import read_evaluation_set
 from components.curate.fetch import Fetched
 from components.curate.schemes import locators, scheme_of, source_keys
 from components.errors import ConfigError
@@ -17,14 +21,15 @@ def preflight(config: CurateConfig) -> CurateConfig:
 
     Returns:
         The config without the sources that this machine cannot fetch (no client, or a Debian release with
-        another version), and with the content digests of those that have no version. Curate this one: what
-        was left out, and what was found, is then part of the result's identity.
+        another version), and with the content digests of those that have no version and of the files that it
+        names. Curate this one: what was left out, and what was found, is then part of the result's identity.
 
     Raises:
         ConfigError: a source, a version or an option does not exist, or no source is left.
         SourceError: a source exists perhaps, but could not be fetched.
     """
     source_keys(config)
+    digests = _digests(config)
     wanted = [(source, locators(source)) for source in config.sources]
     available = []
     for source, roles in wanted:
@@ -43,7 +48,30 @@ def preflight(config: CurateConfig) -> CurateConfig:
             for role, each in roles.items()
         }
         kept.append(_with_digest(source, fetched["data"]))
-    return config.model_copy(update={"sources": tuple(kept)})
+    return config.model_copy(update={"sources": tuple(kept), "digests": digests})
+
+
+def _digests(config: CurateConfig) -> dict[str, str]:
+    """SHA-256 of every file and folder that the config names besides sources; models of a hub have none."""
+    names = list(config.duplicates.evaluation_sets)
+    for each in names:
+        read_evaluation_set(Path(each))  # not after hours of decoding
+    names += [config.tower] if config.tower else []
+    names += [config.alignment.model] if config.alignment and config.alignment.model else []
+    names += [config.annotate.review.file] if config.annotate and config.annotate.review.file else []
+    digests = {}
+    for path in map(Path, names):
+        if path.exists():
+            digests[str(path)] = digest_directory(path) if path.is_dir() else digest_file(path)
+    for name, given in config.digests.items():
+        if digests.get(name) != given:
+            raise ConfigError(
+                f"the content of {name} is not the one that the config names: "
+                f"{digests.get(name, 'nothing there')[:16]} instead of {given[:16]}",
+                where="curate.digests",
+                fix="bring the content back, or change (or leave out) its digest",
+            )
+    return digests
 
 
 def _with_digest(source: SourceConfig, fetched: Fetched) -> SourceConfig:

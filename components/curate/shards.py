@@ -6,8 +6,9 @@
 
 `kind` is the suffix of the members beside the JSON (png, jpg, webp, npy), `text` where there is none: all
 samples of a shard have the same members, as readers of WebDataset expect. A sample belongs to the shard
-that the hash of its key names, so a changed sample touches one shard. A shard is written beside its place
-and renamed when whole, so a shard that exists is finished.
+that the hash of its key names, so a changed sample touches one shard. All shards are written anew each time:
+what costs time (decoding, encoding) lies in finished chunks, and a shard of an earlier attempt may hold what
+this one does not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +26,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.curate.engines import Engine
-from components.curate.samples import Candidate, Place, share
+from components.curate.samples import Candidate, Place, Turn, hash_text, share
 from components.curate.tarwriter import Entry, write_index, write_tar
-from components.gates.manifest import COLUMNS, SPLITS
+from components.gates.manifest import COLUMNS, SPLITS, Stored
 from components.progress import Bar
 
 TEXT = "text"
@@ -57,13 +59,14 @@ class ShardJob:
 def write_dataset(
     engine: Engine, samples: Sequence[Delivered], output: Path, *, samples_per_shard: int, seed: int
 ) -> Path:
-    """Write all shards and the manifest into `output`; shards already there are kept.
+    """Write all shards and the manifest into `output`, and nothing else: what lay there is removed.
 
     Returns:
         Path of the manifest.
     """
     shards = assign(samples, samples_per_shard, seed)
-    (output / "shards").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(output, ignore_errors=True)
+    (output / "shards").mkdir(parents=True)
     jobs = [
         ShardJob(
             output / "shards" / f"{name}.tar",
@@ -111,7 +114,7 @@ def assign(samples: Sequence[Delivered], size: int, seed: int) -> dict[str, list
 
 
 def write_shard(job: ShardJob) -> dict[str, str]:
-    """Write one shard and its index, or find it written; key → SHA-256 of the delivered picture."""
+    """Write one shard and its index; key → SHA-256 of the delivered picture."""
     hashes: dict[str, str] = {}
     members: list[tuple[str, bytes]] = []
     for key, kind, place, text in job.members:
@@ -120,8 +123,7 @@ def write_shard(job: ShardJob) -> dict[str, str]:
         if place:
             members.append((f"{key}.{kind}", content))
         members.append((f"{key}.json", text))
-    if not job.path.exists():
-        write_indexed_tar(job.path, members)
+    write_indexed_tar(job.path, members)
     return hashes
 
 
@@ -198,24 +200,28 @@ def write_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, path: Path
     os.replace(temporary, path)
 
 
-def read_stored(engine: Engine, output: Path) -> dict[str, str]:
-    """Key → SHA-256 of the delivered bytes as they lie in the shards; what the gate compares."""
-    stored: dict[str, str] = {}
-    for hashes in engine.map(hash_shard, sorted((output / "shards").glob("*.tar"))):
-        stored |= hashes
+def read_stored(engine: Engine, output: Path) -> dict[str, Stored]:
+    """Key → what lies in the shards for it; what the gate compares with the manifest."""
+    stored: dict[str, Stored] = {}
+    for samples in engine.map(read_shard, sorted((output / "shards").glob("*.tar"))):
+        stored |= samples
     return stored
 
 
-def hash_shard(path: Path) -> dict[str, str]:
-    """Key → SHA-256 of the member beside the JSON (empty for text), read by the shard's index."""
-    stored: dict[str, str] = {}
+def read_shard(path: Path) -> dict[str, Stored]:
+    """Digests of every sample of a shard, read by the shard's index."""
+    stored: dict[str, Stored] = {}
     with path.open("rb") as file:
         for line in path.with_suffix(".idx").read_text().splitlines()[1:]:
             fields = line.split(" ")
-            key = fields[3].partition(".")[0]
-            stored.setdefault(key, "")
+            sha256 = text_sha256 = ""
             for kind, offset, size, _ in zip(*(fields[place::4] for place in range(4)), strict=True):
-                if kind != "json":
-                    file.seek(int(offset))
-                    stored[key] = hashlib.sha256(file.read(int(size))).hexdigest()
+                file.seek(int(offset))
+                content = file.read(int(size))
+                if kind == "json":
+                    turns = json.loads(content)["turns"]
+                    text_sha256 = hash_text(tuple(Turn(each["question"], each["answer"]) for each in turns))
+                else:
+                    sha256 = hashlib.sha256(content).hexdigest()
+            stored[fields[3].partition(".")[0]] = Stored(sha256, text_sha256)
     return stored

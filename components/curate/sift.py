@@ -42,11 +42,11 @@ def sift(
     planned = {each.task.key: each for each in plan.samples}
     funnel = Funnel([each.candidate for each in plan.samples])
     gates: list[GateResult] = []
-    _headers(funnel, engine, planned, config, scratch / "headers")
+    look_at_headers(funnel, engine, planned, config, scratch / "headers")
     drop_bad_footage(funnel, engine, planned, config, logs)
     funnel.apply("exact_copy", find_exact_copies)
     _texts(funnel, planned, config)
-    _decode(funnel, engine, planned, config, scratch / "decoded")
+    decode_pictures(funnel, engine, planned, config, scratch / "decoded")
     drop_duplicates(funnel, config.duplicates)
     features = drop_unsafe(funnel, engine, config, scratch / "safety")
     drop_misaligned(funnel, config, features)
@@ -55,7 +55,7 @@ def sift(
     return funnel, gates
 
 
-def _headers(
+def look_at_headers(
     funnel: Funnel, engine: Engine, planned: Mapping[str, Planned], config: CurateConfig, directory: Path
 ) -> None:
     """What the encoded pictures are; a sample that its reader could not read ends here too.
@@ -99,7 +99,7 @@ def _texts(funnel: Funnel, planned: Mapping[str, Planned], config: CurateConfig)
     funnel.apply("text", lambda _: screening.problems, spent=seconds)
 
 
-def _decode(
+def decode_pictures(
     funnel: Funnel, engine: Engine, planned: Mapping[str, Planned], config: CurateConfig, directory: Path
 ) -> None:
     """One decode of every picture that is left, with all that is measured on pixels."""

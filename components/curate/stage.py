@@ -26,8 +26,8 @@ from components.curate.plan import plan_sources
 from components.curate.quarantine import write_quarantine
 from components.curate.shards import read_stored, write_dataset
 from components.curate.sift import sift
-from components.gates.data import Requirements, check_dataset
-from components.gates.result import GateResult
+from components.gates.data import Requirements, check_dataset, check_drift
+from components.gates.result import GateResult, require
 from components.stage import Fields, Run, stage
 from components.storage import dataset_version
 
@@ -73,7 +73,7 @@ def _check(
     """Every gate; those that passed are kept before the first that blocks stops the stage."""
     results = check_dataset(
         pd.read_parquet(run.output / "manifest.parquet"),
-        stored_sha256=read_stored(engine, run.output),
+        stored=read_stored(engine, run.output),
         num_rejected=len(funnel.rejected),
         leaked=leaked_keys(funnel.kept, config.duplicates),
         requirements=Requirements(
@@ -92,6 +92,18 @@ def _check(
     )
     for result in sorted([*results, *gates], key=lambda result: not result.passed):
         run.gate(result)
+
+
+def assert_no_drift(dataset: Dataset, config: CurateConfig) -> None:
+    """Hold a dataset, made now or long ago, against the version in the workspace that it would replace.
+
+    Raises:
+        GateFailed: it differs by more than `max_drift`.
+    """
+    previous = _previous(config) if config.max_drift < 1 else None
+    manifest = pd.read_parquet(dataset.path / "manifest.parquet")
+    if previous is not None and not previous.equals(manifest):
+        require(check_drift(manifest, previous, config.max_drift), where=f"data/{config.name}")
 
 
 def _previous(config: CurateConfig) -> pd.DataFrame | None:

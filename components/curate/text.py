@@ -72,11 +72,13 @@ class Screening:
 def _length(text: Text, wanted: TextFilter) -> Reason | None:
     if not all(turn.question.strip() and turn.answer.strip() for turn in text.turns):
         return Reason("empty_text")
-    if len(text.whole) > MAX_JUDGED:
+    if len(text.whole) > min(MAX_JUDGED, wanted.max_sample_chars):
         return Reason("text_length", evidence=f"{len(text.whole)} characters in all")
-    for answer in text.answers:
-        if not wanted.min_chars <= len(answer) <= wanted.max_chars:
-            return Reason("text_length", evidence=f"{len(answer)} characters")
+    for turn in text.turns:
+        if len(turn.question) > wanted.max_question_chars:
+            return Reason("text_length", evidence=f"a question of {len(turn.question)} characters")
+        if not wanted.min_chars <= len(turn.answer) <= wanted.max_chars:
+            return Reason("text_length", evidence=f"{len(turn.answer)} characters")
     return None
 
 

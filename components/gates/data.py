@@ -16,10 +16,8 @@ import pandas as pd
 
 from components.gates.drift import measure_drift
 from components.gates.expectations import Suite, expectations, judge
-from components.gates.manifest import COLUMNS, NULLABLE, SPLITS
+from components.gates.manifest import COLUMNS, NULLABLE, SPLITS, Stored
 from components.gates.result import GateResult
-
-MAX_CHARS = 20_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Requirements:
 def check_dataset(
     manifest: pd.DataFrame,
     *,
-    stored_sha256: Mapping[str, str],
+    stored: Mapping[str, Stored],
     num_rejected: int,
     requirements: Requirements,
     leaked: Collection[str] = (),
@@ -56,7 +54,7 @@ def check_dataset(
 
     Args:
         manifest: One row per sample, the columns of `COLUMNS`.
-        stored_sha256: Key → SHA-256 of the delivered bytes as read back from the shards.
+        stored: Key → what was read back from the shards.
         num_rejected: Samples in quarantine.
         requirements: Limits from the config.
         leaked: Keys that a search with the pictures at hand found in test, or in an evaluation set; the
@@ -75,7 +73,8 @@ def check_dataset(
         _complete(manifest),
         _licences(manifest, requirements.allowed_licences),
         _unique(manifest),
-        _integrity(manifest, stored_sha256),
+        _integrity(manifest, stored),
+        _nothing_else(manifest, stored),
         _pictures(manifest, requirements),
         _splits(manifest),
         _decontaminated(manifest, requirements.phash_distance, leaked),
@@ -86,6 +85,12 @@ def check_dataset(
     if previous is not None:
         suites.append(_drift(manifest, previous, requirements.max_drift))
     return judge(suites, docs)
+
+
+def check_drift(manifest: pd.DataFrame, previous: pd.DataFrame, most: float) -> GateResult:
+    """The gate on drift alone, for a dataset that was made before the version it is now compared with."""
+    (result,) = judge([_drift(manifest, previous, most)])
+    return result
 
 
 def _schema(manifest: pd.DataFrame) -> Suite:
@@ -150,22 +155,40 @@ def _unique(manifest: pd.DataFrame) -> Suite:
     )
 
 
-def _integrity(manifest: pd.DataFrame, stored: Mapping[str, str]) -> Suite:
-    """That the bytes in the shards are the bytes that were kept, with text beside them."""
+def _integrity(manifest: pd.DataFrame, stored: Mapping[str, Stored]) -> Suite:
+    """That the bytes and the text in the shards are those that were kept."""
     gxe = expectations()
-    table = manifest.assign(stored=manifest["key"].map(lambda key: stored.get(key, "missing")))
+    found = [stored.get(key, Stored("missing", "missing")) for key in manifest["key"]]
+    table = manifest.assign(
+        stored=[each.sha256 for each in found], stored_text=[each.text_sha256 for each in found]
+    )
     return Suite(
         "data/integrity",
         table,
         (
             gxe.ExpectColumnPairValuesToBeEqual(column_A="stored", column_B="sha256"),
+            gxe.ExpectColumnPairValuesToBeEqual(column_A="stored_text", column_B="text_sha256"),
             gxe.ExpectColumnValuesToBeBetween(column="num_turns", min_value=1),
-            gxe.ExpectColumnValuesToBeBetween(column="num_chars", min_value=2, max_value=MAX_CHARS),
+            gxe.ExpectColumnValuesToBeBetween(column="num_chars", min_value=2),
             gxe.ExpectColumnValuesToBeBetween(column="bytes", min_value=1),
             gxe.ExpectColumnValuesToMatchRegex(column="text_sha256", regex="^[0-9a-f]{64}$"),
         ),
         required="every sample with text, stored as it was kept",
         fix="a shard is corrupt or incomplete: remove the stage's directory and curate again",
+    )
+
+
+def _nothing_else(manifest: pd.DataFrame, stored: Mapping[str, Stored]) -> Suite:
+    """That the shards hold no sample that the manifest does not have: training reads shards."""
+    gxe = expectations()
+    table = pd.DataFrame({"key": sorted(stored), "in_manifest": False})
+    table["in_manifest"] = table["key"].isin(manifest["key"])
+    return Suite(
+        "data/nothing_else",
+        table,
+        (gxe.ExpectColumnValuesToBeInSet(column="in_manifest", value_set=[True]),),
+        required="every sample in a shard is one that was kept",
+        fix="a shard is left from another run: remove the stage's directory and curate again",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 SPLITS = ("train", "validation", "test")
 COLUMNS = {
     "key": "string",
@@ -42,3 +44,13 @@ delivered, `source_sha256` over those of the source; the three are empty for a s
 last also for one that was drawn). `misnamed`: the file's name says another format than its content has."""
 NULLABLE = ("blur", "nsfw", "alignment")
 """Measured only where it was asked for."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A sample as it lies in a shard."""
+
+    sha256: str
+    """Over the bytes beside the JSON; empty for text."""
+    text_sha256: str
+    """Over the turns in the JSON."""

@@ -8,6 +8,7 @@ MinHash, then the exact similarity. What stays is decided by priority, never by 
 
 from components.curate.duplicates.evaluation_sets import (
     EvaluationSet,
+    read_evaluation_set,
     read_evaluation_sets,
     write_evaluation_set,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Verdicts",
     "deduplicate",
     "find_leaks",
+    "read_evaluation_set",
     "read_evaluation_sets",
     "thumbnail",
     "write_evaluation_set",

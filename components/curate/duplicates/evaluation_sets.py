@@ -1,6 +1,6 @@
 """Evaluation sets as files, so that one can be added and training data be held against it at once.
 
-    write_evaluation_set(Path("docvqa.parquet"), "docvqa", table)      # a table of `signatures.SCHEMA`
+    opsin data evaluation-set docvqa.toml docvqa.parquet
 
 The file holds keys, digests, texts and thumbnails, never pictures; hashes are made from the thumbnails when
 it is read, so that it outlives the hash.
@@ -54,7 +54,7 @@ def read_evaluation_set(path: Path, *, same_text_only: Sequence[str] = ()) -> Ev
         raise ConfigError(
             "the evaluation set does not exist",
             where=f"curate.duplicates.evaluation_sets, {path}",
-            fix="write it with write_evaluation_set",
+            fix="write it: opsin data evaluation-set CONFIG FILE",
         )
     try:
         table = pq.read_table(path)
@@ -64,7 +64,7 @@ def read_evaluation_set(path: Path, *, same_text_only: Sequence[str] = ()) -> Ev
         raise ConfigError(
             f"not an evaluation set: {error}",
             where=f"curate.duplicates.evaluation_sets, {path}",
-            fix="write it with write_evaluation_set",
+            fix="write it: opsin data evaluation-set CONFIG FILE",
         ) from error
     assert (signatures.split == np.int8(SPLITS.index("test"))).all(), "written so"
     return EvaluationSet(name, signatures)

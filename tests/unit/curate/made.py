@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from components.config import CurateConfig
 from components.curate.duplicates.perceptual import gray_of, hash_images, thumbnail
 from components.curate.samples import Candidate, Picture, Place, Turn
 
@@ -80,3 +82,21 @@ def make_text(key: str, *, split: str = "train", answer: str = "a circle") -> Ca
         turns=(Turn("What is round?", answer),),
         has_image=False,
     )
+
+
+def photo(number: int) -> Image.Image:
+    """A picture like no other number's."""
+    levels = np.random.default_rng(number).integers(0, 256, (5, 6, 3), np.uint8)
+    return Image.fromarray(levels).resize((200, 160), Image.Resampling.BICUBIC)
+
+
+def write_folder(folder: Path, numbers: range, **options: object) -> None:
+    folder.mkdir(parents=True)
+    for number in numbers:
+        photo(number).save(folder / f"{number}.png", **options)
+        (folder / f"{number}.txt").write_text(f"picture {number} of this folder")
+
+
+def folder_config(curate_config: Callable[..., CurateConfig], folder: Path, **fields: object) -> CurateConfig:
+    source = {"locator": f"folder:{folder}", "category": "photo", "licence": "CC0-1.0"}
+    return curate_config(sources=[source], min_samples_per_category=1, **fields)

@@ -18,7 +18,7 @@ import pytest
 
 from components.artifacts import Dataset
 from components.config import CurateConfig
-from components.curate import curate, engines
+from components.curate import assert_no_drift, curate, engines
 from components.curate.plan import name_keys
 from components.curate.samples import Turn, hash_text
 from components.errors import GateFailed
@@ -164,6 +164,11 @@ def test_curate_compares_with_the_version_in_the_workspace(
     same = curate(config=config.model_copy(update={"max_drift": 0.04}))
     gate = next(gate for gate in same.load_record().gates if gate.name == "data/drift")
     assert gate.passed and gate.evidence["drift/category"] == 0.0
+    other = curate(config=moved.model_copy(update={"max_drift": 1.0}))
+    assert_no_drift(first, config)
+    (folder / "manifest.parquet").write_bytes((other.path / "manifest.parquet").read_bytes())
+    with pytest.raises(GateFailed, match="data/drift"):  # made before it, found finished, held against it
+        assert_no_drift(curate(config=config), config)
 
 
 def test_curate_texts_rejected_before_drawing_lie_in_quarantine_with_their_evidence(

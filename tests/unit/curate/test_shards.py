@@ -19,7 +19,7 @@ from made import draw_circle, encode_image, make_candidate, make_text
 from components.curate.engines import LocalEngine
 from components.curate.samples import Header, Place
 from components.curate.shards import TEXT, Delivered, assign, manifest_row, read_stored, write_dataset
-from components.gates.manifest import COLUMNS, SPLITS
+from components.gates.manifest import COLUMNS, SPLITS, Stored
 
 READ = """
 import json, sys
@@ -75,7 +75,8 @@ def test_shards_hold_every_sample_once_in_an_order_of_their_own(
     assert sorted(read_stored(engine, folder / "one")) == sorted(each.candidate.key for each in samples)
     manifest = pd.read_parquet(folder / "one" / "manifest.parquet")
     assert list(manifest.columns) == list(COLUMNS)
-    assert dict(zip(manifest["key"], manifest["sha256"], strict=True)) == read_stored(engine, folder / "one")
+    told = zip(manifest["key"], manifest["sha256"], manifest["text_sha256"], strict=True)
+    assert {key: Stored(sha256, text) for key, sha256, text in told} == read_stored(engine, folder / "one")
 
 
 @pytest.mark.parametrize("misnamed", [True, False])

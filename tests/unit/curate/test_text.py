@@ -148,3 +148,17 @@ def test_text_of_megabytes_is_rejected_unread() -> None:
 def test_text_filter_whose_limits_cross_is_refused() -> None:
     with pytest.raises(ValueError, match="min_chars"):
         TextFilter(min_chars=5, max_chars=4)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "evidence"),
+    [
+        (TextFilter(), None),
+        (TextFilter(max_question_chars=20), "a question of 24 characters"),
+        (TextFilter(max_sample_chars=100), "characters in all"),
+    ],
+)
+def test_long_questions_and_samples_are_rejected_one_by_one(wanted: TextFilter, evidence: str | None) -> None:
+    turns = tuple(Turn(f"what is the number of {each}?", "seven") for each in "abcd")
+    reason = text_problem(turns, wanted)
+    assert (reason is None) if evidence is None else (reason is not None and evidence in reason.evidence)

@@ -13,7 +13,7 @@ import pytest
 
 from components.gates.data import Requirements, check_dataset, find_leaked
 from components.gates.drift import measure_drift
-from components.gates.manifest import COLUMNS
+from components.gates.manifest import COLUMNS, Stored
 from components.gates.result import GateResult
 
 REQUIREMENTS = Requirements(
@@ -69,11 +69,19 @@ def _manifest() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _stored(manifest: pd.DataFrame) -> dict[str, Stored]:
+    """Shards that hold what the manifest says."""
+    if not {"key", "sha256", "text_sha256"} <= set(manifest.columns):
+        return {}
+    columns = (manifest[name] for name in ("key", "sha256", "text_sha256"))
+    return {key: Stored(sha256, text) for key, sha256, text in zip(*columns, strict=True)}
+
+
 def _check(manifest: pd.DataFrame, num_rejected: int = 1) -> dict[str, GateResult]:
-    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True)) if "key" in manifest else {}
+    stored = _stored(manifest)
     results = check_dataset(
         manifest,
-        stored_sha256=stored,
+        stored=stored,
         num_rejected=num_rejected,
         requirements=REQUIREMENTS,
     )
@@ -86,7 +94,7 @@ def _failed(results: dict[str, GateResult]) -> set[str]:
 
 def test_a_sound_manifest_passes_every_gate() -> None:
     results = _check(_manifest())
-    assert len(results) == 11 and not _failed(results)
+    assert len(results) == 12 and not _failed(results)
     assert results["data/categories"].evidence["train/vqa"] == 4
     assert list(_manifest().columns) == list(COLUMNS)
 
@@ -185,12 +193,22 @@ def test_a_missing_column_fails_the_schema_and_judges_no_more() -> None:
     assert _failed(results) == set(results) == {"data/schema"}
 
 
-def test_a_corrupt_image_in_a_shard_fails_integrity() -> None:
+@pytest.mark.parametrize("changed", ["sha256", "text_sha256"])
+def test_another_picture_or_text_in_a_shard_fails_integrity(changed: str) -> None:
     manifest = _manifest()
-    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True)) | {"k4": "f" * 64}
-    results = check_dataset(manifest, stored_sha256=stored, num_rejected=0, requirements=REQUIREMENTS)
+    stored = _stored(manifest)
+    stored["k4"] = replace(stored["k4"], **{changed: "f" * 64})
+    results = check_dataset(manifest, stored=stored, num_rejected=0, requirements=REQUIREMENTS)
     (failed,) = (result for result in results if not result.passed)
     assert failed.name == "data/integrity" and "k4" in failed.observed
+
+
+def test_a_sample_in_a_shard_that_the_manifest_lacks_fails() -> None:
+    manifest = _manifest()
+    stored = _stored(manifest) | {"left-over": Stored("f" * 64, "f" * 64)}
+    results = check_dataset(manifest, stored=stored, num_rejected=0, requirements=REQUIREMENTS)
+    (failed,) = (result for result in results if not result.passed)
+    assert failed.name == "data/nothing_else" and "left-over" in failed.observed
 
 
 def test_samples_without_an_image_pass_every_gate() -> None:
@@ -213,19 +231,19 @@ def test_a_held_out_text_in_training_fails_decontamination() -> None:
 def test_pictures_that_are_not_square_pass_where_only_the_longer_side_counts() -> None:
     manifest = _manifest()
     manifest.loc[2, "height"] = 40
-    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
+    stored = _stored(manifest)
     for square, failed in ((True, {"data/pictures"}), (False, set())):
         wanted = replace(REQUIREMENTS, square=square)
-        results = check_dataset(manifest, stored_sha256=stored, num_rejected=0, requirements=wanted)
+        results = check_dataset(manifest, stored=stored, num_rejected=0, requirements=wanted)
         assert {result.name for result in results if not result.passed} == failed
 
 
 def test_one_category_that_crowds_out_the_others_fails() -> None:
     manifest = _manifest()
-    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
+    stored = _stored(manifest)
     for most, failed in ((0.5, set()), (0.4, {"data/balance"})):
         wanted = replace(REQUIREMENTS, max_category_share=most)
-        results = check_dataset(manifest, stored_sha256=stored, num_rejected=0, requirements=wanted)
+        results = check_dataset(manifest, stored=stored, num_rejected=0, requirements=wanted)
         assert {result.name for result in results if not result.passed} == failed
 
 
@@ -233,9 +251,9 @@ def test_a_licence_that_is_not_allowed_fails() -> None:
     manifest = _manifest()
     manifest["licence"] = "MIT; Apache-2.0"
     manifest.loc[5, ["source", "licence"]] = ["npm:y==1", "MIT; CC-BY-NC-4.0"]
-    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
+    stored = _stored(manifest)
     wanted = replace(REQUIREMENTS, allowed_licences=("MIT", "Apache-2.0"))
-    results = check_dataset(manifest, stored_sha256=stored, num_rejected=0, requirements=wanted)
+    results = check_dataset(manifest, stored=stored, num_rejected=0, requirements=wanted)
     (failed,) = (result for result in results if not result.passed)
     assert failed.name == "data/licences" and "npm:y==1" in failed.observed
 
@@ -250,21 +268,21 @@ def test_drift_is_none_against_itself_and_whole_against_something_else() -> None
 
 def test_drift_above_the_limit_fails_its_gate_and_a_missing_column_does_not_matter() -> None:
     manifest = _manifest()
-    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
+    stored = _stored(manifest)
     previous = manifest.assign(category="chart").drop(columns=["blur"])
     for most, failed in ((1.0, set()), (0.5, {"data/drift"})):
         wanted = replace(REQUIREMENTS, max_drift=most)
         results = check_dataset(
-            manifest, stored_sha256=stored, num_rejected=0, requirements=wanted, previous=previous
+            manifest, stored=stored, num_rejected=0, requirements=wanted, previous=previous
         )
         assert {result.name for result in results if not result.passed} == failed
 
 
 def test_data_docs_show_every_suite_without_a_network_too(tmp_path: Path) -> None:
     manifest = _manifest()
-    stored = dict(zip(manifest["key"], manifest["sha256"], strict=True))
+    stored = _stored(manifest)
     results = check_dataset(
-        manifest, stored_sha256=stored, num_rejected=0, requirements=REQUIREMENTS, docs=tmp_path / "docs"
+        manifest, stored=stored, num_rejected=0, requirements=REQUIREMENTS, docs=tmp_path / "docs"
     )
     index = (tmp_path / "docs" / "index.html").read_text()
     assert "data unique" in index and "data decontaminated" in index
