@@ -53,6 +53,9 @@ class LabellerConfig(Frozen):
     """Samples that the model is asked about (a seeded choice among those without a label)."""
     show_images: bool = True
     """Whether the model sees the picture or only its text."""
+    max_side: int = Field(512, ge=32)
+    """Pixels of the longer side that the picture it sees is brought down to: the source's own, loaded once
+    more, or the delivered one where that fails."""
     folds: int = Field(5, ge=2)
     """Agreement is measured on labels that the classifier did not learn from, fold by fold; labels with
     fewer examples than folds count as `other`."""

@@ -55,6 +55,13 @@ class Student:
         return list(zip(names, np.round(probabilities_NC.max(1), 4).tolist(), strict=True))
 
 
+def can_be_learned(labels: Sequence[str], *, folds: int) -> bool:
+    """Whether two of the labels have enough examples; those that have not count together, as `other`."""
+    counts = Counter(labels)
+    known = Counter(OTHER if counts[label] < folds else label for label in labels)
+    return sum(number >= folds for number in known.values()) >= 2
+
+
 def distil(vectors_NX: npt.NDArray[np.float32], labels: Sequence[str], *, folds: int, seed: int) -> Student:
     """Learn labels from embeddings.
 

@@ -6,17 +6,18 @@ run.gate(labelling.gate)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from components.chat import ChatAnswer, ChatRequest
 from components.config.diversity import OTHER, DiversityConfig, LabellerConfig
-from components.curate.diversity.distillation import Agreement, distil
+from components.curate.diversity.distillation import Agreement, can_be_learned, distil
 from components.curate.samples import Reason, share
 from components.curate.scorers.text_embeddings import embed_texts
 from components.gates.result import GateResult
@@ -27,6 +28,8 @@ SYSTEM = (
 )
 MAX_CHARS = 2000
 """Characters of a sample's text that the model is shown."""
+BATCH = 128
+"""Requests that are held in memory, with their pictures, at once."""
 
 
 class Asker(Protocol):
@@ -62,10 +65,15 @@ class Labelling:
 
     labels: tuple[Label, ...]
     gate: GateResult | None = None
-    """Agreement of the classifier with the model; None where no model was asked."""
+    """Agreement of the classifier with the model; None where there was nothing left for a classifier."""
     agreement: Agreement | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
     """Reason code → requests that the model gave no label for."""
+
+    def summary(self) -> dict[str, Any]:
+        """For the report: who gave the labels, and what the model gave none for."""
+        origins = Counter(label.origin for label in self.labels)
+        return {"origins": dict(sorted(origins.items())), "failures": dict(sorted(self.failures.items()))}
 
 
 def label_samples(
@@ -80,6 +88,9 @@ def label_samples(
 ) -> Labelling:
     """A label for every sample, in their order.
 
+    Where the model was asked about every sample there is a classifier only for those that it gave no label
+    for, and where the labels are too few to learn from, these are `other`.
+
     Args:
         asker: The model of `config.labeller`; asked about a seeded choice of the samples that their source
             has no label for.
@@ -87,7 +98,7 @@ def label_samples(
         features_ND: Image embeddings of all samples, for the classifier; its texts' embeddings suffice.
 
     Raises:
-        ConfigError: the model's labels are too few or all the same.
+        ConfigError: the model's labels are too few or all the same, and were to be learned from.
     """
     labels = [_own_label(each.source_label, config.source_labels) for each in samples]
     pending = [place for place, label in enumerate(labels) if label is None]
@@ -97,6 +108,12 @@ def label_samples(
 
     asked = _choose(samples, pending, labeller, seed)
     given, failures = _ask(samples, asked, config, labeller, asker, load_image)
+    for place, name in given.items():
+        labels[place] = Label(name, "model")
+    complete = len(asked) == len(pending) and not can_be_learned(list(given.values()), folds=labeller.folds)
+    if complete or len(given) == len(pending):
+        done = tuple(label or Label(OTHER, "none") for label in labels)
+        return Labelling(done, failures=failures)
     vectors_PX = embed_texts([samples[place].text for place in pending], threads=threads)
     if features_ND is not None:
         vectors_PX = np.hstack([vectors_PX, _scaled(features_ND[pending])])
@@ -109,10 +126,7 @@ def label_samples(
         seed=seed,
     )
     predicted = student.predict(vectors_PX)
-    for place in pending:
-        if place in given:
-            labels[place] = Label(given[place], "model")
-            continue
+    for place in (place for place in pending if place not in given):
         name, confidence = predicted[row[place]]
         sure = confidence >= labeller.min_confidence
         labels[place] = Label(name if sure else OTHER, "classifier" if sure else "none", confidence)
@@ -162,17 +176,19 @@ def _ask(
     load_image: Callable[[int], bytes] | None,
 ) -> tuple[dict[int, str], dict[str, int]]:
     """Position → label where the model gave one; reason codes of the others, counted."""
-    requests = []
-    for place in asked:
-        image = load_image(place) if labeller.show_images and load_image is not None else b""
-        requests.append(label_request(samples[place].text, image, config))
     given: dict[int, str] = {}
     failures: dict[str, int] = {}
-    for place, answer in zip(asked, asker.ask_many(requests, title="label samples"), strict=True):
-        if isinstance(answer, Reason):
-            failures[answer.code] = failures.get(answer.code, 0) + 1
-        else:
-            given[place] = str(answer.value["label"])
+    for begin in range(0, len(asked), BATCH):
+        batch = asked[begin : begin + BATCH]
+        requests = []
+        for place in batch:
+            image = load_image(place) if labeller.show_images and load_image is not None else b""
+            requests.append(label_request(samples[place].text, image, config))
+        for place, answer in zip(batch, asker.ask_many(requests, title="label samples"), strict=True):
+            if isinstance(answer, Reason):
+                failures[answer.code] = failures.get(answer.code, 0) + 1
+            else:
+                given[place] = str(answer.value["label"])
     return given, failures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from components.chat import ChatAnswer, ChatRequest
 from components.config.chat import ChatConfig
 from components.config.diversity import DiversityConfig, LabellerConfig, Topic
+from components.curate.diversity.distillation import can_be_learned, distil
 from components.curate.diversity.labelling import Unlabelled, label_request, label_samples
 from components.curate.samples import Reason
 from components.errors import ConfigError
@@ -125,6 +127,43 @@ def test_a_teacher_that_gives_one_label_teaches_nothing() -> None:
     cats = [Unlabelled(f"{number}", f"a cat with {number} mice") for number in range(80)]
     with pytest.raises(ConfigError, match="nothing to tell apart"):
         label_samples(cats, config(), seed=0, threads=1, asker=Teacher())
+
+
+def test_a_teacher_that_labelled_everything_leaves_nothing_to_learn() -> None:
+    cats = [Unlabelled(f"{number}", f"a cat with {number} mice") for number in range(40)]
+    labelling = label_samples(cats, config(), seed=0, threads=1, asker=Teacher())
+    assert {(label.name, label.origin) for label in labelling.labels} == {("nature/animals", "model")}
+    assert labelling.gate is None and labelling.agreement is None
+    assert labelling.summary() == {"origins": {"model": 40}, "failures": {}}
+
+
+def test_what_a_teacher_that_was_asked_everything_did_not_label_is_other_where_nothing_can_be_learned() -> (
+    None
+):
+    cats = [Unlabelled(f"{number}", f"a cat with {number} mice") for number in range(40)]
+    labelling = label_samples(cats, config(), seed=0, threads=1, asker=Teacher(silent=["with 7 mice"]))
+    assert labelling.labels[7].name == "other"
+    assert labelling.summary() == {"origins": {"model": 39, "none": 1}, "failures": {"refusal": 1}}
+
+
+@pytest.mark.parametrize(
+    ("labels", "learnable"),
+    [
+        (["a"] * 5 + ["b"] * 5, True),
+        (["a"] * 5 + ["b"] * 4, False),
+        (["a"] * 5 + ["b"] * 3 + ["c"] * 2, True),
+        (["a"] * 9, False),
+        ([], False),
+    ],
+    ids=["two", "one and a rare one", "one and rare ones together", "one", "none"],
+)
+def test_labels_can_be_learned_exactly_where_distilling_them_raises_nothing(
+    labels: list[str], learnable: bool
+) -> None:
+    assert can_be_learned(labels, folds=5) == learnable
+    vectors_NX = np.random.default_rng(0).normal(size=(len(labels), 3)).astype(np.float32)
+    with nullcontext() if learnable else pytest.raises(ConfigError, match="nothing to tell apart"):
+        distil(vectors_NX, labels, folds=5, seed=0)
 
 
 def test_source_labels_are_not_asked_about_and_pictures_are_shown() -> None:
