@@ -89,7 +89,8 @@ class OcrConfig(Frozen):
     max_chars: int = Field(1000, ge=1)
     """Characters of the whole text."""
     max_side: int = Field(2000, ge=32)
-    """Pixels of the longer side that a picture is brought down to before it is read."""
+    """Pixels of the longer side that a picture is brought down to before it is read. It is the source's own
+    that is read, loaded once more: the delivered one (`image_size`) may be too small."""
 
 
 class TeacherPrompt(Frozen):
@@ -145,6 +146,9 @@ class TeacherConfig(Frozen):
     consistency: ConsistencyConfig | None = None
     max_samples: int = Field(0, ge=0)
     """Samples to ask about at most (a seeded choice); 0: all."""
+    max_side: int = Field(1024, ge=32)
+    """Pixels of the longer side that the picture it is shown is brought down to: the source's own, loaded
+    once more, and not the delivered one."""
 
     @model_validator(mode="after")
     def _sampled(self) -> Self:
@@ -169,7 +173,8 @@ class QualityConfig(Frozen):
     unverifiable: Literal["reject", "keep"] = "reject"
     """What becomes of a yes or no whose question names nothing that could be looked up."""
     duration_fact: str = "duration_s"
-    """Fact that holds the seconds of a clip: timestamps in its turns must lie inside."""
+    """Fact that holds the seconds of a clip: times in its questions and answers (`1:30`, `12 s`, `3m20s`,
+    `5 minutes`) must lie inside."""
 
 
 class ReviewConfig(Frozen):
@@ -202,7 +207,9 @@ class ReviewConfig(Frozen):
 
 
 class AnnotateConfig(Frozen):
-    """New questions and answers for training samples: facts, tables, OCR and a teacher; all validated."""
+    """New questions and answers for training samples: facts, tables, OCR and a teacher; all validated, and
+    held against the text filter of their source (but for `min_chars` and `document`, which are about the
+    source's own prose, and `max_repeats`)."""
 
     facts: tuple[FactTemplate, ...] = ()
     max_facts_per_sample: int = Field(4, ge=1)

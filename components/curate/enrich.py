@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,14 +16,20 @@ from components.chat import ChatClient
 from components.config import CurateConfig
 from components.curate.funnel import Funnel
 from components.curate.models import Features
-from components.curate.samples import Candidate, Reason
+from components.curate.originals import Original
+from components.curate.plan import Planned
+from components.curate.samples import Candidate, Reason, Turn
+from components.curate.text import redact_turns, text_problem
 from components.gates.result import GateResult
 
 
-def add_annotations(funnel: Funnel, config: CurateConfig, logs: Path) -> list[GateResult]:
+def add_annotations(
+    funnel: Funnel, planned: Mapping[str, Planned], config: CurateConfig, logs: Path
+) -> list[GateResult]:
     """New turns from facts, tables, OCR and a teacher, validated; samples that still have none go.
 
     Training samples get them; held-out ones only where they have none of their own and the config says so.
+    What reads pictures reads the source's own, loaded once more: a delivered one may be too small.
 
     Returns:
         The gate on what people said of the review sample.
@@ -37,11 +44,13 @@ def add_annotations(funnel: Funnel, config: CurateConfig, logs: Path) -> list[Ga
         AnnotationInput(
             key=each.key,
             image=each.picture.place.read if each.picture else None,
+            original=Original(planned[each.key].task, config.images) if each.picture else None,
             turns=each.turns,
             facts=each.facts,
             label=each.label,
             category=each.category,
             source=each.source,
+            text=planned[each.key].source.text,
         )
         for each in funnel.kept
         if each.split == "train" or (held_out and not each.turns)
@@ -71,13 +80,18 @@ def _without_text(items: Sequence[Candidate]) -> dict[int, Reason]:
     return {place: Reason("empty_text") for place, each in enumerate(items) if not each.turns}
 
 
-def balance_labels(funnel: Funnel, config: CurateConfig, features: Features, logs: Path) -> list[GateResult]:
+def balance_labels(
+    funnel: Funnel, planned: Mapping[str, Planned], config: CurateConfig, features: Features, logs: Path
+) -> list[GateResult]:
     """A label of the taxonomy for every sample; what is unwanted or too much of one label goes.
+
+    Without a taxonomy labels are what the sources call them, where their text filters let that pass.
 
     Returns:
         The gate on the classifier's agreement with the model that it learned from, where there is one.
     """
     if config.diversity is None:
+        screen_labels(funnel, planned)
         return []
     from components.curate.diversity.balance import measure_balance, write_balance
     from components.curate.diversity.caps import Labelled, apply_caps
@@ -97,7 +111,7 @@ def balance_labels(funnel: Funnel, config: CurateConfig, features: Features, log
         seed=config.seed,
         threads=config.execution.threads,
         asker=asker,
-        load_image=lambda place: _bytes(kept[place]),
+        load_image=lambda place: _seen(kept[place], planned, config),
         features_ND=np.stack([features[each.key] for each in kept]) if known else None,
     )
     labelled = [
@@ -110,9 +124,36 @@ def balance_labels(funnel: Funnel, config: CurateConfig, features: Features, log
         write_atomic(logs / "labeller.json", json.dumps(asdict(labelling.agreement), indent=1))
     for place, label in enumerate(labelling.labels):
         funnel.kept[place] = replace(funnel.kept[place], label=label.name)
+    funnel.notes["labels"] = labelling.summary()
     funnel.apply("diversity", lambda _: dropped)
     return [labelling.gate] if labelling.gate else []
 
 
-def _bytes(candidate: Candidate) -> bytes:
-    return candidate.picture.place.read() if candidate.picture else b""
+def screen_labels(funnel: Funnel, planned: Mapping[str, Planned]) -> None:
+    """Take away labels that the source's text filter would reject as an answer; the notes count why.
+
+    The sample stays: its picture and its text are not what the label says. Redacted where the source asks.
+    """
+    dropped = Counter[str]()
+    for place, each in enumerate(funnel.kept):
+        if not each.label:
+            continue
+        wanted = planned[each.key].source.text
+        short = wanted.model_copy(update={"min_chars": min(1, wanted.min_chars), "document": None})
+        turns = redact_turns((Turn("label", each.label),), short)
+        reason = text_problem(turns, short)
+        label = turns[0].answer if reason is None else ""
+        if reason is not None:
+            dropped[reason.code] += 1
+        if label != each.label:
+            funnel.kept[place] = replace(each, label=label)
+    if dropped:
+        funnel.notes["labels_dropped"] = dict(sorted(dropped.items()))
+
+
+def _seen(candidate: Candidate, planned: Mapping[str, Planned], config: CurateConfig) -> bytes:
+    """The picture that the labeller sees: what a picture is about can be told from the delivered one too."""
+    if candidate.picture is None or config.diversity is None or config.diversity.labeller is None:
+        return b""
+    original = Original(planned[candidate.key].task, config.images)(config.diversity.labeller.max_side)
+    return candidate.picture.place.read() if isinstance(original, Reason) else original

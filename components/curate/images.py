@@ -37,7 +37,17 @@ from components.curate.image_containers import Header
 from components.curate.image_headers import is_misnamed, read_header
 from components.curate.samples import Reason
 
-__all__ = ["Examined", "Header", "encode", "examine", "examine_image", "fit", "is_misnamed", "read_header"]
+__all__ = [
+    "Examined",
+    "Header",
+    "decode",
+    "encode",
+    "examine",
+    "examine_image",
+    "fit",
+    "is_misnamed",
+    "read_header",
+]
 
 Mode: TypeAlias = Literal["pad", "inside", "crop"]
 Format: TypeAlias = Literal["png", "jpeg", "webp"]
@@ -107,17 +117,27 @@ def examine(content: bytes, header: Header, limits: ImageLimits, *, side: int) -
         header: Of `read_header` for the same content and limits.
         side: Pixels of the longer side that the stored picture will have at most.
     """
-    wanted = max(side, CHECKED)
+    image = decode(content, header, side=max(side, CHECKED))
+    if isinstance(image, Reason):
+        return image
+    return _measure(image, (header.width, header.height), limits)
+
+
+def decode(content: bytes, header: Header, *, side: int) -> Image.Image | Reason:
+    """RGB, upright, flattened onto white; longest side at most `side`, never enlarged; or what is wrong.
+
+    Args:
+        header: Of `read_header` for the same content.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata, of thousands of files
-            reduced = _decode(content, header, wanted)
+            reduced = _decode(content, header, side)
     except Exception as error:  # decoders fed by strangers raise what they like
         return _name(error)
-    if isinstance(reduced, Reason):
+    if isinstance(reduced, Reason) or header.orientation not in TURNS:
         return reduced
-    image = reduced.transpose(TURNS[header.orientation]) if header.orientation in TURNS else reduced
-    return _measure(image, (header.width, header.height), limits)
+    return reduced.transpose(TURNS[header.orientation])
 
 
 def examine_image(image: Image.Image, limits: ImageLimits, *, side: int) -> Examined | Reason:

@@ -1,7 +1,10 @@
-"""The funnel's filters in their order, cheapest first; nothing is decoded twice.
+"""The funnel's filters in their order, cheapest first; its checks decode nothing twice.
 
 header → clips and episodes → exact copies → text → one decode → duplicates and leaks → safety → alignment
 → annotation → diversity
+
+Only annotators and labellers load a picture again, where they are asked about it: what is delivered may be
+too small to be read.
 """
 
 from __future__ import annotations
@@ -50,8 +53,8 @@ def sift(
     drop_duplicates(funnel, config.duplicates)
     features = drop_unsafe(funnel, engine, config, scratch / "safety")
     drop_misaligned(funnel, config, features)
-    gates += add_annotations(funnel, config, logs / "annotate")
-    gates += balance_labels(funnel, config, features, logs)
+    gates += add_annotations(funnel, planned, config, logs / "annotate")
+    gates += balance_labels(funnel, planned, config, features, logs)
     return funnel, gates
 
 

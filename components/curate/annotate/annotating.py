@@ -17,11 +17,12 @@ from components.curate.annotate.ocr import Page, ask_ocr, judge_page, read_pages
 from components.curate.annotate.proposals import AnnotationInput, Proposed, RejectedTurn
 from components.curate.annotate.review import choose_review, count_reviews, write_review
 from components.curate.annotate.tables import ask_table
-from components.curate.annotate.teacher import ask_teacher, choose_samples, find_inconsistent
+from components.curate.annotate.teacher import Taught, ask_teacher, choose_samples, find_inconsistent
 from components.curate.annotate.validate import reason_counts, validate
 from components.curate.samples import Reason, Turn
 from components.gates.result import GateResult
 from components.gates.review import review_gate
+from components.progress import console
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def annotate(
         chosen = [_with_facts(each, pages) for each in choose_samples(samples, config.teacher, seed=seed)]
         taught = ask_teacher(chosen, config.teacher, client)
         skipped.update({f"teacher/{code}": number for code, number in taught.skipped.items()})
+        _say_what_was_skipped(taught, len(chosen))
         for key, turns in taught.proposed.items():
             proposed[key] += turns
     kept: dict[str, list[Proposed]] = {}
@@ -110,6 +112,8 @@ def annotate(
             kept[sample.key] = good
     if client is not None and config.teacher is not None:
         rejected += _drop_inconsistent(samples, kept, config.teacher, client, threads)
+        if client.outcomes["budget"]:
+            _say_the_budget_is_spent(client.outcomes["budget"], client.spent)
         usage, spent = client.usage, client.spent
     final = {key: tuple(turns) for key, turns in kept.items() if turns}
     gate = _review(samples, final, config, logs, seed)
@@ -168,6 +172,27 @@ def _ask_what_is_known(
     return proposed
 
 
+def _say_what_was_skipped(taught: Taught, num_chosen: int) -> None:
+    """A line on the samples that the teacher gave nothing for, where there are any."""
+    missing = num_chosen - len(taught.proposed)
+    if missing:
+        why = ", ".join(f"{code} {number}" for code, number in sorted(taught.skipped.items()))
+        console.print(
+            f"teacher: {missing} of {num_chosen} samples got no turns; requests that gave none: {why}",
+            style="yellow",
+            markup=False,
+        )
+
+
+def _say_the_budget_is_spent(num_requests: int, spent: float) -> None:
+    console.print(
+        f"teacher: {num_requests} requests were not sent, as the budget is spent ({spent:.4g}): raise "
+        "curate.annotate.teacher.chat.budget, and a further run asks what is left",
+        style="yellow",
+        markup=False,
+    )
+
+
 def _drop_inconsistent(
     samples: Sequence[AnnotationInput],
     kept: dict[str, list[Proposed]],
@@ -181,7 +206,7 @@ def _drop_inconsistent(
     asked = [
         (sample, each) for sample in samples for each in kept.get(sample.key, ()) if each.method == "teacher"
     ]
-    guesses = find_inconsistent(asked, config.consistency, client, threads=threads)
+    guesses = find_inconsistent(asked, config.consistency, client, max_side=config.max_side, threads=threads)
     rejected = []
     for number, reason in guesses.items():
         sample, each = asked[number]

@@ -101,10 +101,11 @@ def judge_page(page: Page, config: OcrConfig) -> Reason | None:
 def read_pages(
     samples: Sequence[AnnotationInput], config: OcrConfig, *, cache: Path, threads: int
 ) -> list[Page | Reason]:
-    """The text of each sample's picture, or why there is none (`no_image`, `bad_image`).
+    """The text of each sample's picture, or why there is none (`no_image`, `bad_image`, `unreadable`).
 
     Args:
-        samples: Their pictures are fetched one after the other, a few at a time.
+        samples: Their pictures are fetched one after the other, a few at a time: the source's own, at most
+            `max_side` pixels long.
         config: Limits; only `max_side` and `noise_confidence` change what is read.
         cache: Journal of what was read before, by content.
         threads: Pictures read at once.
@@ -114,7 +115,7 @@ def read_pages(
     def take(record: dict[str, Any]) -> None:
         known[record["key"]] = _from_record(record)
 
-    keys: list[str] = []
+    found: list[str | Reason] = []
     with (
         Journal(cache, take) as journal,
         Bar("read text", total=len(samples), unit="picture") as bar,
@@ -130,15 +131,18 @@ def read_pages(
                 journal.append({"key": key, **_to_record(under_way.pop(key).result())})
 
         for sample in samples:
-            image = sample.picture()
-            key = _digest(image, config)
-            keys.append(key)
-            if image is not None and key not in known and key not in under_way:
-                under_way[key] = pool.submit(_read, engines, image, config)
+            image = sample.view(config.max_side)
+            if isinstance(image, bytes):
+                key = _digest(image, config)
+                found.append(key)
+                if key not in known and key not in under_way:
+                    under_way[key] = pool.submit(_read, engines, image, config)
+            else:
+                found.append(image or Reason("no_image"))
             finish(AHEAD * threads)
             bar.advance()
         finish(0)
-    return [known.get(key, Reason("no_image")) for key in keys]
+    return [each if isinstance(each, Reason) else known[each] for each in found]
 
 
 def read_page(engine: Any, image: bytes, config: OcrConfig) -> Page | Reason:
@@ -281,9 +285,9 @@ def _from_left(line: Sequence[Line]) -> tuple[Line, ...]:
     return tuple(sorted(line, key=lambda piece: (piece.box[0], piece.box[1])))
 
 
-def _digest(image: bytes | None, config: OcrConfig) -> str:
+def _digest(image: bytes, config: OcrConfig) -> str:
     how = f"{config.max_side} {config.noise_confidence} ".encode()
-    return hashlib.sha256(how + image).hexdigest() if image is not None else ""
+    return hashlib.sha256(how + image).hexdigest()
 
 
 def _to_record(read: Page | Reason) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from components.config.text import TextFilter
 from components.curate.samples import Reason, Turn
 
 Method: TypeAlias = Literal["facts", "tables", "ocr", "teacher"]
@@ -21,18 +22,28 @@ class AnnotationInput:
 
     key: str
     image: bytes | Callable[[], bytes] | None
-    """Encoded picture, or what reads it (`place.read`): a corpus does not fit in memory. None for a sample
-    that is text alone."""
+    """Encoded picture as it is delivered, or what reads it (`place.read`): a corpus does not fit in memory.
+    None for a sample that is text alone."""
+    original: Callable[[int], bytes | Reason] | None = None
+    """Pixels of the longer side → the source's own picture, brought down to that: what OCR and the teacher
+    read, as a delivered one may be too small to read. None: `image` is all there is."""
     turns: tuple[Turn, ...] = ()
     """What is there already: nothing new may ask it again."""
     facts: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     category: str = ""
     source: str = ""
+    text: TextFilter = field(default_factory=TextFilter)
+    """What its source asks of texts: new ones must satisfy it too."""
 
     def picture(self) -> bytes | None:
-        """The encoded picture."""
+        """The encoded picture as it is delivered: what people review."""
         return self.image() if callable(self.image) else self.image
+
+    def view(self, side: int) -> bytes | Reason | None:
+        """The encoded picture to read from, loaded anew at each call; its longer side is at most `side`
+        pixels where the source is at hand. A Reason where it cannot be had."""
+        return self.original(side) if self.original is not None else self.picture()
 
     def fields(self) -> dict[str, str]:
         """What templates are filled from; an empty one counts as missing."""

@@ -47,7 +47,7 @@ ANSWER_SCHEMA: dict[str, Any] = {
     "required": ["answer"],
     "additionalProperties": False,
 }
-BATCH = 512
+BATCH = 128
 """Requests that are held in memory, with their pictures, at once."""
 
 
@@ -70,15 +70,13 @@ def ask_teacher(samples: Sequence[AnnotationInput], config: TeacherConfig, clien
     taught = Taught()
     for begin in range(0, len(samples), BATCH):
         batch = samples[begin : begin + BATCH]
-        asked = [(each, prompt) for each in batch for prompt in config.prompts if _meant_for(each, prompt)]
-        requests = [build_request(each, prompt) for each, prompt in asked]
-        wanted = [n for n, request in enumerate(requests) if isinstance(request, ChatRequest)]
-        answers = client.ask_many(
-            [request for request in requests if isinstance(request, ChatRequest)], title="ask the teacher"
-        )
-        taught.skipped.update(request.code for request in requests if isinstance(request, Reason))
-        for number, answer in zip(wanted, answers, strict=True):
-            sample, prompt = asked[number]
+        built = [(each, *request) for each in batch for request in build_requests(each, config)]
+        taught.skipped.update(request.code for _, _, request in built if isinstance(request, Reason))
+        asked = [
+            (each, prompt, request) for each, prompt, request in built if isinstance(request, ChatRequest)
+        ]
+        answers = client.ask_many([request for _, _, request in asked], title="ask the teacher")
+        for (sample, prompt, _), answer in zip(asked, answers, strict=True):
             if isinstance(answer, ChatAnswer):
                 turns = taught.proposed.setdefault(sample.key, [])
                 turns += read_turns(answer, prompt)
@@ -99,16 +97,36 @@ def choose_samples(
     return [each for each in fitting if each.key in chosen]
 
 
-def build_request(sample: AnnotationInput, prompt: TeacherPrompt) -> ChatRequest | Reason:
-    """The request of one prompt about one sample, or why it does not fit (`missing_fact`)."""
+def build_requests(
+    sample: AnnotationInput, config: TeacherConfig
+) -> list[tuple[TeacherPrompt, ChatRequest | Reason]]:
+    """The request of each prompt that is meant for a sample, or why there is none: `missing_fact`, or why its
+    picture cannot be had. The picture is loaded once, and only where a prompt is asked."""
+    texts = [
+        (prompt, _fill_prompt(sample, prompt)) for prompt in config.prompts if _meant_for(sample, prompt)
+    ]
+    asked = any(isinstance(text, str) for _, text in texts)
+    image = sample.view(config.max_side) if asked else None
+    requests: list[tuple[TeacherPrompt, ChatRequest | Reason]] = []
+    for prompt, text in texts:
+        if isinstance(text, Reason):
+            requests.append((prompt, text))
+        elif isinstance(image, Reason):
+            requests.append((prompt, image))
+        else:
+            request = ChatRequest(text, images=_shown(image), system=prompt.system, schema=TURNS_SCHEMA)
+            requests.append((prompt, request))
+    return requests
+
+
+def _fill_prompt(sample: AnnotationInput, prompt: TeacherPrompt) -> str | Reason:
     existing = "\n".join(f"- {turn.question}" for turn in sample.turns) or "(none)"
     fields = {**sample.fields(), "turns": str(prompt.turns)}
     missing = sorted(set(placeholders(prompt.prompt)) - fields.keys() - {"existing"})
     if missing:
         return Reason("missing_fact", evidence=", ".join(missing))
     # Unlike in questions, line breaks are kept: a teacher reads a table better as lines.
-    text = prompt.prompt.format(**{**fields, "existing": existing})
-    return ChatRequest(text, images=_images(sample), system=prompt.system, schema=TURNS_SCHEMA)
+    return prompt.prompt.format(**{**fields, "existing": existing})
 
 
 def read_turns(answer: ChatAnswer, prompt: TeacherPrompt) -> list[Proposed]:
@@ -129,20 +147,31 @@ def find_inconsistent(
     config: ConsistencyConfig,
     client: ChatClient,
     *,
+    max_side: int,
     threads: int,
 ) -> dict[int, Reason]:
-    """Ask each question again `config.draws` times; position → why its answer is a guess."""
+    """Ask each question again `config.draws` times; position → why its answer is a guess.
+
+    A draw whose picture cannot be had any more has failed.
+
+    Args:
+        max_side: Pixels of the longer side of the picture that is shown, as the teacher saw it.
+    """
     draws: list[list[str | None]] = []
     step = max(1, BATCH // config.draws)
     for begin in range(0, len(turns), step):
+        batch = turns[begin : begin + step]
+        shown = {key: each.view(max_side) for key, each in {each.key: each for each, _ in batch}.items()}
         requests = [
             request
-            for sample, each in turns[begin : begin + step]
-            for request in _draws(sample, each, config)
+            for sample, each in batch
+            if not isinstance(image := shown[sample.key], Reason)
+            for request in _draws(image, each, config)
         ]
-        answers = client.ask_many(requests, title="ask again")
-        said = [each.value["answer"] if isinstance(each, ChatAnswer) else None for each in answers]
-        draws += [said[n : n + config.draws] for n in range(0, len(said), config.draws)]
+        answers = iter(client.ask_many(requests, title="ask again"))
+        for sample, _ in batch:
+            failed = isinstance(shown[sample.key], Reason)
+            draws.append([None if failed else _said(next(answers)) for _ in range(config.draws)])
     same: Same = same_text
     if config.method == "embedding":
         texts = [each.turn.answer for _, each in turns]
@@ -155,17 +184,19 @@ def find_inconsistent(
     return {number: reason for number, reason in enumerate(problems) if reason is not None}
 
 
-def _draws(sample: AnnotationInput, proposed: Proposed, config: ConsistencyConfig) -> list[ChatRequest]:
+def _draws(image: bytes | None, proposed: Proposed, config: ConsistencyConfig) -> list[ChatRequest]:
     prompt = fill(config.prompt, {"question": proposed.turn.question})
-    images = _images(sample)
     return [
-        ChatRequest(prompt, images=images, schema=ANSWER_SCHEMA, draw=draw)
+        ChatRequest(prompt, images=_shown(image), schema=ANSWER_SCHEMA, draw=draw)
         for draw in range(1, config.draws + 1)
     ]
 
 
-def _images(sample: AnnotationInput) -> tuple[bytes, ...]:
-    image = sample.picture()
+def _said(answer: ChatAnswer | Reason) -> str | None:
+    return answer.value["answer"] if isinstance(answer, ChatAnswer) else None
+
+
+def _shown(image: bytes | None) -> tuple[bytes, ...]:
     return (image,) if image is not None else ()
 
 

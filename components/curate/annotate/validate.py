@@ -13,6 +13,7 @@
 | `duplicate_question` | the sample has this question already |
 | `timestamp_outside`, `timestamp_order` | a time that is not in the clip, a span that ends before it begins |
 | `ungrounded`, `ungrounded_number`, `unverifiable` | see `grounding` |
+| `special_token`, `email`, `profanity`, `text_length`, … | the source's text filter, as of its own texts |
 | `inconsistent` | see `consistency` |
 """
 
@@ -20,13 +21,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from components.answers import normalise
 from components.config.annotate import QualityConfig
+from components.config.text import TextFilter
 from components.curate.annotate.grounding import Grounds, grounding_problem
 from components.curate.annotate.proposals import AnnotationInput, Proposed, RejectedTurn
 from components.curate.samples import Reason, Turn
+from components.curate.text import redact_turns, text_problem
 
 MAX_SHOWN = 80
 """Characters of a text that are kept as evidence."""
@@ -50,17 +54,25 @@ REFUSAL = re.compile(
 MENTION = re.compile(r"\b(?:meta-?data|ocr|provided (?:facts|text|information|context)|the prompt)\b", re.I)
 TIMESTAMP = re.compile(
     r"(?<![\d:.])(?:(?P<h>\d{1,2}):)?(?P<m>\d{1,2}):(?P<s>\d{2}(?:\.\d+)?)(?![\d:])"
-    r"|(?<![\d:.])(?P<seconds>\d+(?:\.\d+)?)\s?(?:s|secs?|seconds?)\b"
-    r"|\bseconds?\s(?P<at>\d+(?:\.\d+)?)\b",
+    r"|(?<![\w:.])(?P<amounts>\d+(?:\.\d+)?[\s-]?(?:hours?|hrs?|h|minutes?|mins?|m(?=\s?\d+(?:\.\d+)?\s?s)|seconds?|secs?|s)"
+    r"(?![a-z])(?:,?\s?(?:and\s)?\d+(?:\.\d+)?\s?(?:minutes?|mins?|m|seconds?|secs?|s)(?![a-z])){0,2})"
+    r"|\b(?P<unit>hour|minute|second)s?\s(?P<at>\d+(?:\.\d+)?)\b",
     re.IGNORECASE,
 )
+AMOUNT = re.compile(r"(\d+(?:\.\d+)?)[\s-]?([hms])", re.IGNORECASE)
+SECONDS = {"h": 3600, "m": 60, "s": 1}
+DECADE = re.compile(r"(?:1\d|20)\d0s")
 SPAN = re.compile(r"\s*(?:to|until|till|-|–|—)\s*", re.IGNORECASE)
 
 
 def validate(
     sample: AnnotationInput, proposed: Iterable[Proposed], config: QualityConfig
 ) -> tuple[list[Proposed], list[RejectedTurn]]:
-    """What is good enough of a sample's new turns, and the rest with reasons; in their order."""
+    """What is good enough of a sample's new turns, and the rest with reasons; in their order.
+
+    Where the source redacts personal data, what is kept holds none: it is blanked when it has been compared
+    with the facts, which do hold it.
+    """
     kept: list[Proposed] = []
     rejected: list[RejectedTurn] = []
     grounds = Grounds.of(sample)
@@ -68,9 +80,11 @@ def validate(
     duration = clip_seconds(sample, config)
     for each in proposed:
         reason = turn_problem(each, grounds, config, duration=duration, asked=asked)
+        (turn,) = redact_turns((each.turn,), sample.text)
+        reason = reason or new_text_problem(turn, [*sample.turns, *(one.turn for one in kept)], sample.text)
         if reason is None:
-            kept.append(each)
-            asked.add(normalise(each.turn.question))
+            kept.append(replace(each, turn=turn))
+            asked |= {normalise(each.turn.question), normalise(turn.question)}
         else:
             rejected.append(RejectedTurn(sample.key, each, reason))
     return kept, rejected
@@ -97,11 +111,27 @@ def turn_problem(
     if reason is None and normalise(turn.question) in asked:
         reason = Reason("duplicate_question", evidence=turn.question[:MAX_SHOWN])
     if reason is None and duration is not None:
-        reason = timestamp_problem(turn.answer, duration)
+        reason = timestamp_problem(turn.question, duration) or timestamp_problem(turn.answer, duration)
     # Facts, tables and OCR are what answers are derived from: theirs are grounded by construction.
     if reason is None and proposed.method == "teacher" and proposed.grounded:
         reason = grounding_problem(turn, grounds, config)
     return reason
+
+
+def new_text_problem(turn: Turn, there: Sequence[Turn], wanted: TextFilter) -> Reason | None:
+    """What a source's text filter has against a turn that was not the source's.
+
+    The least length and the rules for documents are left out: they are about the source's own prose, and a
+    short answer fails them by what it is.
+
+    Args:
+        there: The sample's turns so far, which count towards the characters of all of it.
+    """
+    lenient = wanted.model_copy(update={"min_chars": min(1, wanted.min_chars), "document": None})
+    total = sum(len(each.question) + len(each.answer) for each in (*there, turn))
+    if total > wanted.max_sample_chars:
+        return Reason("text_length", evidence=f"{total} characters in all")
+    return text_problem((turn,), lenient)
 
 
 def format_problem(turn: Turn, config: QualityConfig) -> Reason | None:
@@ -142,9 +172,14 @@ def leak_problem(turn: Turn) -> Reason | None:
 
 
 def timestamp_problem(text: str, duration: float) -> Reason | None:
-    """A time (`1:02:03`, `00:12.5`, `12 s`, `second 12`) outside a clip of `duration` seconds, or a span
-    of two times that ends before it begins."""
-    times = [(match, _seconds(match)) for match in TIMESTAMP.finditer(text)]
+    """A time (`1:02:03`, `00:12.5`, `12 s`, `3m20s`, `5 minutes`, `second 12`) outside a clip of `duration`
+    seconds, or a span of two times that ends before it begins.
+
+    An `m` alone is a metre; `the 1990s` are a decade.
+    """
+    times = [
+        (match, _seconds(match)) for match in TIMESTAMP.finditer(text) if not DECADE.fullmatch(match.group())
+    ]
     for match, seconds in times:
         if seconds > duration:
             return Reason("timestamp_outside", evidence=f"{match.group()} of {duration:g} s")
@@ -164,9 +199,10 @@ def clip_seconds(sample: AnnotationInput, config: QualityConfig) -> float | None
 
 
 def _seconds(match: re.Match[str]) -> float:
-    plain = match["seconds"] or match["at"]
-    if plain:
-        return float(plain)
+    if match["amounts"]:
+        return sum(float(number) * SECONDS[unit.lower()] for number, unit in AMOUNT.findall(match["amounts"]))
+    if match["at"]:
+        return float(match["at"]) * SECONDS[match["unit"][0].lower()]
     return int(match["h"] or 0) * 3600 + int(match["m"]) * 60 + float(match["s"])
 
 

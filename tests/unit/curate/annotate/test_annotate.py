@@ -130,6 +130,22 @@ def test_cache_is_the_folder_that_the_config_names(tmp_path: Path) -> None:
     assert {each.name for each in (tmp_path / "shared").iterdir()} == {"answers.jsonl", "ocr.jsonl"}
 
 
+def test_budget_that_runs_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve(teach) as server:
+        settings = config(server, ocr=None)
+        assert settings.teacher is not None
+        chat = settings.teacher.chat.model_copy(update={"budget": 1e-9})
+        prompts = (settings.teacher.prompts[0].model_copy(update={"prompt": "Text of a {category}"}),)
+        teacher = settings.teacher.model_copy(update={"chat": chat, "prompts": prompts})
+        run(settings.model_copy(update={"teacher": teacher}), tmp_path)
+        assert not server.seen
+        said = " ".join(capsys.readouterr().err.split())
+        assert "4 of 4 samples got no turns; requests that gave none: budget 4" in said
+        assert "raise curate.annotate.teacher.chat.budget" in said
+        run(config(server), tmp_path / "paid")
+        assert "budget" not in capsys.readouterr().err
+
+
 def test_reviews_decide_the_gate(tmp_path: Path) -> None:
     reviews = tmp_path / "reviews.jsonl"
     with serve(teach) as server:

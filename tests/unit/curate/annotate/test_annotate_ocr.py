@@ -85,6 +85,17 @@ def test_boxes_lie_where_the_text_was_drawn_even_in_a_picture_that_is_made_small
         assert json.loads(page.facts()["ocr_boxes"])[0][:5] == [*box, "harbour"]
 
 
+def test_picture_of_the_source_is_read_and_not_the_delivered_one(tmp_path: Path) -> None:
+    delivered, config = draw("something else"), OcrConfig(max_side=700)
+    samples = [
+        AnnotationInput("a", delivered, original=lambda side: draw("harbour", size=(side, 100))),
+        AnnotationInput("b", delivered, original=lambda side: Reason("unreadable")),
+    ]
+    page, reason = read_pages(samples, config, cache=tmp_path / "ocr.jsonl", threads=1)
+    assert isinstance(page, Page) and page.text == "harbour"
+    assert reason == Reason("unreadable")
+
+
 def test_rotated_by_exif_is_read_upright(tmp_path: Path) -> None:
     upright = Image.open(io.BytesIO(draw("harbour", size=(300, 80))))
     buffer, exif = io.BytesIO(), Image.Exif()

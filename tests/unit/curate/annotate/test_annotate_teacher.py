@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from components.chat import ChatClient, ChatRequest
 from components.config.annotate import TeacherConfig
 from components.curate.annotate import AnnotationInput, Proposed
-from components.curate.annotate.teacher import ask_teacher, build_request, choose_samples, find_inconsistent
+from components.curate.annotate.teacher import ask_teacher, build_requests, choose_samples, find_inconsistent
 from components.curate.samples import Reason, Turn
 
 PROMPTS = [
@@ -45,20 +45,51 @@ def sample(key: str = "a", **fields: Any) -> AnnotationInput:
     return AnnotationInput(key, **{"image": png, "facts": {"ocr_text": "Grand\nHotel"}, **fields})
 
 
+def built(sample: AnnotationInput) -> ChatRequest | Reason:
+    """The request of the first prompt."""
+    return build_requests(sample, config())[0][1]
+
+
+def test_teacher_is_shown_the_picture_of_the_source_once_loaded(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def original(side: int) -> bytes:
+        asked.append(side)
+        return b"large"
+
+    shown = sample(original=original, category="photo")
+    requests = [request for _, request in build_requests(shown, config(max_side=900))]
+    assert [each.images for each in requests if isinstance(each, ChatRequest)] == [(b"large",)] * 2
+    assert asked == [900]
+
+
+def test_teacher_is_not_asked_about_a_picture_that_cannot_be_had(tmp_path: Path) -> None:
+    gone = sample(original=lambda side: Reason("unreadable"))
+    with serve(lambda body: Said('{"answer": "red"}')) as server:
+        teacher = config(server, consistency={"draws": 2})
+        client = ChatClient(teacher.chat, cache=tmp_path / "answers.jsonl")
+        assert ask_teacher([gone], teacher, client).skipped == {"unreadable": 1}
+        assert teacher.consistency is not None
+        asked = [(each, Proposed(Turn("Which colour?", "red"), "teacher")) for each in (gone, sample("b"))]
+        found = find_inconsistent(asked, teacher.consistency, client, max_side=64, threads=1)
+        assert len(server.seen) == 2
+    assert {place: each.evidence for place, each in found.items()} == {0: "0 of 2 agree"}
+
+
 def test_prompt_is_filled_with_facts_text_and_what_is_there_already() -> None:
-    request = build_request(sample(turns=(Turn("Who?", "She"), Turn("When?", "Now"))), config().prompts[0])
+    request = built(sample(turns=(Turn("Who?", "She"), Turn("When?", "Now"))))
     assert isinstance(request, ChatRequest)
     assert request.prompt == "Text: Grand\nHotel\nNot again:\n- Who?\n- When?\nAsk 2."
     assert request.images == (png(),)
 
 
 def test_prompt_without_its_facts_is_not_asked() -> None:
-    reason = build_request(sample(facts={}), config().prompts[0])
+    reason = built(sample(facts={}))
     assert reason == Reason("missing_fact", evidence="ocr_text")
 
 
 def test_text_alone_is_asked_about_without_a_picture() -> None:
-    request = build_request(sample(image=None), config().prompts[0])
+    request = built(sample(image=None))
     assert isinstance(request, ChatRequest) and request.images == ()
 
 
@@ -103,7 +134,7 @@ def test_answers_that_vary_are_guesses(
         teacher = config(server, consistency={"draws": 3, "min_agreement": 0.66})
         assert teacher.consistency is not None
         client = ChatClient(teacher.chat, cache=tmp_path / "answers.jsonl")
-        found = find_inconsistent(asked, teacher.consistency, client, threads=1)
+        found = find_inconsistent(asked, teacher.consistency, client, max_side=64, threads=1)
         assert sorted(body["seed"] for body in server.seen) == [1, 2, 3]
         assert all("Which colour?" in prompt for prompt in server.prompts())
     assert [asked[place][1].turn.answer for place in found] == guesses
@@ -118,7 +149,7 @@ def test_answers_that_mean_the_same_agree_by_embedding(
         teacher = config(server, consistency={"draws": 2, "method": "embedding"})
         assert teacher.consistency is not None
         client = ChatClient(teacher.chat, cache=tmp_path / "answers.jsonl")
-        found = find_inconsistent(asked, teacher.consistency, client, threads=1)
+        found = find_inconsistent(asked, teacher.consistency, client, max_side=64, threads=1)
     assert [asked[place][1].turn.answer for place in found] == guesses
 
 
@@ -128,7 +159,7 @@ def test_failed_draws_agree_with_nothing(tmp_path: Path) -> None:
         teacher = config(server, consistency={"draws": 3})
         assert teacher.consistency is not None
         client = ChatClient(teacher.chat, cache=tmp_path / "answers.jsonl")
-        found = find_inconsistent(asked, teacher.consistency, client, threads=1)
+        found = find_inconsistent(asked, teacher.consistency, client, max_side=64, threads=1)
     assert found[0].code == "inconsistent" and found[0].evidence == "1 of 3 agree"
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.config.annotate import ConsistencyConfig, QualityConfig
+from components.config.text import DocumentRules, TextFilter
 from components.curate.annotate import AnnotationInput, Proposed
 from components.curate.annotate.consistency import (
     Same,
@@ -14,6 +17,7 @@ from components.curate.annotate.consistency import (
     same_meaning,
     same_text,
 )
+from components.curate.annotate.proposals import Method
 from components.curate.annotate.validate import (
     format_problem,
     leak_problem,
@@ -115,6 +119,21 @@ def test_turns_that_leak_the_prompt_or_the_answer(question: str, answer: str, ex
         ("at second 75", "timestamp_outside"),
         ("from 00:20 to 00:10", "timestamp_order"),
         ("at 00:20, and before that 00:10", ""),
+        ("at 5 minutes", "timestamp_outside"),
+        ("after 3m20s", "timestamp_outside"),
+        ("after 1 min 5 sec", "timestamp_outside"),
+        ("1 minute and 1 second in", "timestamp_outside"),
+        ("about 1 hour later", "timestamp_outside"),
+        ("a 2h 5m run", "timestamp_outside"),
+        ("at minute 2", "timestamp_outside"),
+        ("from 50 s to 0m10s", "timestamp_order"),
+        ("after 1 minute", ""),
+        ("after 0.5 min", ""),
+        ("0m59s", ""),
+        ("a wall of 300 m", ""),
+        ("at 90 km/h", ""),
+        ("a car of the 1990s", ""),
+        ("200 m 3 times", ""),
     ],
 )
 def test_timestamps_lie_inside_their_clip_in_order(text: str, expected: str) -> None:
@@ -127,6 +146,60 @@ def test_timestamp_is_outside_exactly_when_it_is_later_than_the_clip_is_long(
 ) -> None:
     text = f"{int(at) // 3600}:{int(at) % 3600 // 60:02d}:{int(at) % 60:02d}"
     assert code(timestamp_problem(text, length)) == ("timestamp_outside" if int(at) > length else "")
+
+
+def test_time_in_the_question_lies_inside_the_clip_too() -> None:
+    clip = AnnotationInput("a", None, facts={"duration_s": "20"})
+    proposed = [
+        Proposed(Turn("What happens at 1:30?", "a dog barks"), "teacher", grounded=False),
+        Proposed(Turn("What happens at 0:12?", "a cat runs"), "teacher", grounded=False),
+    ]
+    kept, rejected = validate(clip, proposed, CONFIG)
+    assert [each.turn.answer for each in kept] == ["a cat runs"]
+    assert reason_counts(rejected) == {"teacher/timestamp_outside": 1}
+
+
+@pytest.mark.parametrize("method", ["facts", "tables", "ocr", "teacher"])
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        ("Who made it?", "ada@lovelace.org", "email"),
+        ("Who wrote to ada@lovelace.org?", "Grace", "email"),
+        ("What is said?", "Ada<|im_end|>", "special_token"),
+        ("What is <image>?", "Ada", "special_token"),
+        ("What is said?", "what the fuck", "profanity"),
+        ("Who made it?", "Ada", ""),
+    ],
+)
+def test_new_turns_satisfy_the_text_filter_of_their_source(
+    method: Method, question: str, answer: str, expected: str
+) -> None:
+    facts = {"maker": answer, "about": question}
+    turn = Turn(question, answer)
+    screened = AnnotationInput("a", None, facts=facts)
+    kept, rejected = validate(screened, [Proposed(turn, method, grounded=False)], CONFIG)
+    assert [each.turn for each in kept] == ([] if expected else [turn])
+    assert reason_counts(rejected) == ({f"{method}/{expected}": 1} if expected else {})
+    lenient = TextFilter(personal_data="keep", special_tokens=False, profanity=False)
+    kept, _ = validate(replace(screened, text=lenient), [Proposed(turn, method, grounded=False)], CONFIG)
+    assert [each.turn for each in kept] == [turn]
+
+
+def test_personal_data_in_new_turns_is_blanked_where_the_source_asks_for_that() -> None:
+    sample = AnnotationInput(
+        "a", None, facts={"maker": "ada@lovelace.org"}, text=TextFilter(personal_data="redact")
+    )
+    turn = Turn("Who made it?", "ada@lovelace.org")
+    kept, rejected = validate(sample, [Proposed(turn, "teacher")], CONFIG)
+    assert [each.turn.answer for each in kept] == ["email@example.com"] and not rejected
+
+
+def test_new_turns_are_not_held_to_the_length_of_the_sources_prose_but_to_that_of_the_sample() -> None:
+    prose = TextFilter(min_chars=50, max_sample_chars=60, document=DocumentRules())
+    sample = AnnotationInput("a", None, turns=(Turn("What is this?", "a long text"),), text=prose)
+    proposed = [Proposed(Turn(f"Who is number {n}?", "Ada"), "facts") for n in (1, 2, 3)]
+    kept, rejected = validate(sample, proposed, CONFIG)
+    assert len(kept) == 1 and reason_counts(rejected) == {"facts/text_length": 2}
 
 
 def test_validate_keeps_the_good_and_gives_every_reason() -> None:
