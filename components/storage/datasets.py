@@ -15,6 +15,7 @@ from dvc_objects.fs.local import LocalFileSystem
 from components.artifacts import Dataset, link_files
 from components.config import load
 from components.errors import ArtifactMissing, ContractMismatch
+from components.storage.remotes import choose_remote, keep_remote, remote_errors
 from components.storage.repository import open_repository
 from components.storage.version import dataset_version
 
@@ -37,7 +38,8 @@ def materialize(dataset: Dataset, *, workspace: Path, name: str = "") -> Path:
 
 
 def version_dataset(dataset: Dataset, *, workspace: Path, remote: str = "") -> str:
-    """Put the dataset under DVC and push it: afterwards `dvc status` is clean.
+    """Put the dataset under DVC and push it: afterwards `dvc status` is clean, and where the workspace has no
+    default remote of its own, a plain `dvc pull` there or in a copy asks this one.
 
     A dataset that a stage of `dvc.yaml` makes from the same config is committed to `dvc.lock`; any other
     is tracked by `data/<name>.dvc`. A run whose config differs from the one that `dvc.yaml` names (an
@@ -68,7 +70,7 @@ def version_dataset(dataset: Dataset, *, workspace: Path, remote: str = "") -> s
                 where=str(folder),
                 fix=f"remove {dataset.uri} and curate again",
             )
-        repository.push([stage.addressing])
+        _push(repository, stage, remote)
     return found
 
 
@@ -85,11 +87,14 @@ def push(name: str, *, workspace: Path, remote: str = "") -> None:
             raise ArtifactMissing(
                 f"data/{name} is not tracked here", where=str(workspace), fix="run its config first"
             )
-        repository.push([tracked.addressing])
+        _push(repository, tracked, remote)
 
 
 def pull(name: str, version: str, *, workspace: Path, remote: str = "") -> Path:
     """Make `data/<name>` hold a version, fetched from the remote where the cache lacks it.
+
+    `data/<name>.dvc` names it then. What a stage of `dvc.yaml` makes stays as `dvc.lock` has it, so that
+    `dvc status` tells another version from the one that the config gives.
 
     Args:
         name: Folder under `data/`.
@@ -101,7 +106,14 @@ def pull(name: str, version: str, *, workspace: Path, remote: str = "") -> Path:
         ArtifactMissing: neither the cache nor the remote has the version.
         OpsinError: DVC refused.
     """
-    return checkout_version(workspace.resolve() / "data" / name, version, workspace=workspace, remote=remote)
+    root = workspace.resolve()
+    folder = checkout_version(root / "data" / name, version, workspace=root, remote=remote)
+    with open_repository(root, remote) as repository:
+        if _describing_stage(repository, name) is None:
+            repository.add([str(folder)])
+        with lock_repo(repository):
+            keep_remote(root, remote)
+    return folder
 
 
 def checkout_version(target: Path, version: str, *, workspace: Path, remote: str = "") -> Path:
@@ -114,20 +126,29 @@ def checkout_version(target: Path, version: str, *, workspace: Path, remote: str
     wanted = HashInfo("md5", version)
     with open_repository(workspace, remote) as repository:
         cache = repository.cache.local
-        try:
-            repository.cloud.pull([wanted])
-            tree = Tree.load(cache, wanted)
-            repository.cloud.pull([oid for _, _, oid in tree])
-        except FileNotFoundError as error:
-            raise ArtifactMissing(
-                f"no dataset of version {version} in the cache or the remote",
-                where=repository.cloud.get_remote().path,
-                fix="check the version, and the remote (`curate.remote`; `--remote` when restoring)",
-            ) from error
+        with remote_errors(workspace, remote):
+            try:
+                repository.cloud.pull([wanted])
+                tree = Tree.load(cache, wanted)
+                repository.cloud.pull([oid for _, _, oid in tree])
+            except FileNotFoundError as error:
+                raise ArtifactMissing(
+                    f"no dataset of version {version} in the cache or the remote: {error}",
+                    where=choose_remote(workspace, remote).shown,
+                    fix="check the version, and the remote (`curate.remote`; `--remote` when restoring)",
+                ) from error
         target.parent.mkdir(parents=True, exist_ok=True)
         files = LocalFileSystem()  # type: ignore[no-untyped-call]
         checkout(str(target), files, tree, cache, force=True)
     return target
+
+
+def _push(repository: Repo, stage: PipelineStage, remote: str) -> None:
+    root = Path(repository.root_dir)
+    with remote_errors(root, remote):
+        repository.push([stage.addressing])
+    with lock_repo(repository):
+        keep_remote(root, remote)
 
 
 def _commit(repository: Repo, stage: PipelineStage) -> None:

@@ -9,15 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
 
 from components.errors import OpsinError
+from components.storage.remotes import choose_remote
 
 LOGGERS = ("dvc", "dvc_data", "dvc_objects", "dvc_s3")
-DEFAULT_REMOTE = Path(".opsin") / "dvc-remote"
 
 
 @contextmanager
@@ -60,20 +59,8 @@ def _settings(root: Path, remote: str) -> dict[str, Any]:
     core: dict[str, Any] = {"analytics": False, "check_update": False, "autostage": False}
     if not (root / ".git").exists():
         core["no_scm"] = True
-    url = remote or _fallback_remote(root)
-    if not url:
-        return {"core": core}
-    return {"core": core | {"remote": "opsin"}, "remote": {"opsin": {"url": url}}}
-
-
-def _fallback_remote(root: Path) -> str:
-    """The local directory, where the repository names no default remote itself."""
-    try:
-        with Repo(str(root), config={"core": {"no_scm": True}}) as repository:
-            repository.cloud.get_remote()
-    except NoRemoteError:
-        return str(root / DEFAULT_REMOTE)
-    return ""
+    chosen = choose_remote(root, remote).settings()
+    return chosen | {"core": core | chosen["core"]}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from s3 import Bucket
 
 from components.artifacts import Dataset, Record
-from components.errors import ArtifactMissing, SourceError
+from components.errors import ArtifactMissing, OpsinError, SourceError
 from components.loader import iter_shards, read_manifest, read_samples
 from components.storage import checkout_version, dataset_version, open_version, version_dataset
 
@@ -51,17 +52,56 @@ def pushed(
 
 
 def test_a_plain_dvc_pull_elsewhere_restores_what_was_pushed(
-    tmp_path: Path, pushed: tuple[Dataset, Path, str]
+    tmp_path: Path, pushed: tuple[Dataset, Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset, workspace, remote = pushed
+    dataset, workspace, _ = pushed
     other = tmp_path / "other"
-    other.mkdir()
-    dvc("init", "--no-scm", "--quiet", folder=other)
-    dvc("remote", "add", "--default", "team", remote, folder=other)
+    shutil.copytree(workspace / ".dvc", other / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
     (other / "data").mkdir()
     shutil.copy(workspace / "data" / "tiny.dvc", other / "data" / "tiny.dvc")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")  # the workspace knows it
     dvc("pull", "--quiet", folder=other)
     assert dataset_version(other / "data" / "tiny") == dataset.version
+
+
+def test_the_workspace_holds_the_remote_but_no_credentials(pushed: tuple[Dataset, Path, str]) -> None:
+    _, workspace, remote = pushed
+    config = (workspace / ".dvc" / "config").read_text()
+    assert f"url = {remote}" in config and f"endpointurl = {os.environ['AWS_ENDPOINT_URL']}" in config
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] not in config
+
+
+@pytest.mark.parametrize(
+    ("remote", "environment", "told"),
+    [
+        ("s3://no-such-bucket/ds", {}, "bucket does not exist"),
+        ("", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "Forbidden"),
+        ("", {"AWS_SECRET_ACCESS_KEY": "", "AWS_ACCESS_KEY_ID": ""}, "credentials"),
+        ("", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Could not connect"),
+    ],
+    ids=["no bucket", "wrong key", "no credentials", "endpoint down"],
+)
+def test_a_remote_that_does_not_work_is_named_with_what_to_do(
+    pushed: tuple[Dataset, Path, str],
+    remote: str,
+    environment: dict[str, str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    dataset, _, working = pushed
+    remote = remote or working
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for use in (
+        lambda: version_dataset(dataset, workspace=tmp_path / "w", remote=remote),
+        lambda: open_version(dataset.version, workspace=tmp_path / "w", remote=remote).__enter__(),
+    ):
+        with pytest.raises(OpsinError, match=told) as raised:
+            use()
+        assert remote in str(raised.value) and raised.value.fix
 
 
 def test_push_of_one_changed_shard_uploads_that_shard_alone(

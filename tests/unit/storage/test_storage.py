@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from components.artifacts import Dataset, Identity, Record, digest_directory
-from components.errors import ArtifactMissing, ContractMismatch
+from components.errors import ArtifactMissing, ContractMismatch, OpsinError
+from components.fingerprint import ROOT
 from components.storage import dataset_version, materialize, pull, push, version_dataset
 
 STAGE = """
@@ -149,6 +150,64 @@ def test_pull_brings_any_pushed_version_back(tmp_path: Path, make_dataset: Calla
         folder = pull("tiny", dataset.version, workspace=elsewhere, remote=str(remote))
         assert dataset_version(folder) == dataset.version
     assert not (workspace / ".opsin").exists()
+
+
+@pytest.mark.parametrize("remote", ["", "remote"])
+def test_a_plain_dvc_pull_in_a_copy_restores_the_dataset(
+    tmp_path: Path, make_dataset: Callable[..., Dataset], remote: str
+) -> None:
+    dataset, workspace, copy = make_dataset(), tmp_path / "w", tmp_path / "copy"
+    version_dataset(dataset, workspace=workspace, remote=str(tmp_path / remote) if remote else "")
+    _dvc("push", "--quiet", cwd=workspace)
+    shutil.copytree(workspace / ".dvc", copy / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    (copy / "data").mkdir()
+    shutil.copy(workspace / "data" / "tiny.dvc", copy / "data")
+    _dvc("pull", "--quiet", cwd=copy)
+    assert dataset_version(copy / "data" / "tiny") == dataset.version
+
+
+def test_version_with_the_defaults_leaves_the_committed_dvc_config_as_it_is(
+    tmp_path: Path, make_dataset: Callable[..., Dataset]
+) -> None:
+    workspace = tmp_path / "w"
+    _clone(workspace)
+    shutil.copy(ROOT / ".dvc" / "config", workspace / ".dvc" / "config")
+    version_dataset(make_dataset(), workspace=workspace)
+    assert (workspace / ".dvc" / "config").read_bytes() == (ROOT / ".dvc" / "config").read_bytes()
+
+
+def test_pull_of_another_version_leaves_a_clean_status(
+    tmp_path: Path, make_dataset: Callable[..., Dataset]
+) -> None:
+    workspace = tmp_path / "w"
+    first, second = make_dataset("first"), make_dataset("second")
+    for dataset in (first, second):
+        version_dataset(dataset, workspace=workspace)
+    pull("tiny", first.version, workspace=workspace)
+    assert first.version in (workspace / "data" / "tiny.dvc").read_text()
+    assert "up to date" in _dvc("status", cwd=workspace)
+
+
+def test_pull_into_a_folder_that_dvc_yaml_makes_leaves_the_lock_as_it_is(
+    tmp_path: Path, make_dataset: Callable[..., Dataset]
+) -> None:
+    workspace = tmp_path / "w"
+    identity = _clone(workspace)
+    described, other = make_dataset("first", identity), make_dataset("second", identity | {"seed": 7})
+    for dataset in (described, other):
+        version_dataset(dataset, workspace=workspace)
+    lock = (workspace / "dvc.lock").read_text()
+    pull("tiny", other.version, workspace=workspace)
+    assert dataset_version(workspace / "data" / "tiny") == other.version
+    assert (workspace / "dvc.lock").read_text() == lock and not (workspace / "data" / "tiny.dvc").exists()
+
+
+def test_a_remote_that_is_a_file_is_named(tmp_path: Path, make_dataset: Callable[..., Dataset]) -> None:
+    remote = tmp_path / "file"
+    remote.write_text("no directory")
+    with pytest.raises(OpsinError, match=rf"DVC remote 'opsin' \({remote}\).*Not a directory"):
+        version_dataset(make_dataset(), workspace=tmp_path / "w", remote=str(remote))
+    assert "remote" not in (tmp_path / "w" / ".dvc" / "config").read_text()  # what does not work is not kept
 
 
 def test_pull_of_an_unknown_version_names_it(tmp_path: Path) -> None:
