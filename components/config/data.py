@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.config.annotate import AnnotateConfig
 from components.config.base import Frozen, StageConfig, execution_field
@@ -16,11 +17,23 @@ from components.config.text import TextFilter
 from components.config.urls import UrlConfig
 from components.config.video import EpisodeFilter, VideoFilter
 
+Section = TypeVar("Section", bound=Frozen)
+LOCATORS = {
+    "pypi": "pypi:NAME==VERSION",
+    "npm": "npm:NAME==VERSION",
+    "deb": "deb:NAME==VERSION",
+    "hub": "hub:ORG/NAME@REVISION",
+    "folder": "folder:PATH",
+    "webdataset": "webdataset:PATTERN",
+    "urls": "urls:TABLE",
+}
+"""Scheme → how a locator of it is written."""
+
 
 class SourceConfig(Frozen):
     """One raw source: where it is, how it is read, and what it becomes."""
 
-    locator: str = Field(pattern=r"^((pypi|npm|deb):.+==.+|(hub|folder|webdataset|urls):.+)$")
+    locator: str
     """`pypi:NAME==VERSION`, `npm:NAME==VERSION`, `deb:NAME==VERSION` (exact versions only),
     `hub:ORG/NAME@REVISION`, `folder:PATH`, `webdataset:PATTERN`, or `urls:TABLE`."""
     reader: str = Field("", pattern=r"^[a-z_]*$")
@@ -39,6 +52,17 @@ class SourceConfig(Frozen):
     """How pictures are downloaded, of a `urls:` source."""
     options: dict[str, str | int | float | bool | list[str] | dict[str, str]] = Field(default_factory=dict)
     """What the reader wants besides, for example `groups` or `held_out` of emoji."""
+
+    @field_validator("locator")
+    @classmethod
+    def _locates(cls, text: str) -> str:
+        scheme, _, rest = text.partition(":")
+        if scheme not in LOCATORS:
+            raise ValueError(f"there is no scheme '{scheme}': write {', '.join(LOCATORS.values())}")
+        name, equals, version = rest.partition("==")
+        if not rest or ("==" in LOCATORS[scheme] and not (name and equals and version)):
+            raise ValueError(f"write {LOCATORS[scheme]}")
+        return text
 
 
 class CurateConfig(StageConfig):
@@ -101,3 +125,63 @@ class CurateConfig(StageConfig):
         if (self.delivery == "embeddings") != bool(self.tower):
             raise ValueError("`tower` is needed for delivery = 'embeddings', and for nothing else")
         return self
+
+    @model_validator(mode="after")
+    def _categories_exist(self) -> CurateConfig:
+        """What names a category names one that a source gives."""
+        known = {source.category for source in self.sources}
+        for key, names in self._named_categories():
+            unknown = sorted(set(names) - known)
+            if unknown:
+                raise ValueError(
+                    f"{key}: no source has the category {', '.join(unknown)}; "
+                    f"categories: {', '.join(sorted(known))}"
+                )
+        return self
+
+    def of_sources(self, sources: tuple[SourceConfig, ...]) -> CurateConfig:
+        """This config with some of its sources only, and without what names categories of the others."""
+        known = {"*", *(source.category for source in sources)}
+        alignment, annotate = self.alignment, self.annotate
+        if annotate:
+            ocr, teacher = annotate.ocr, annotate.teacher
+            prompts = _keep(teacher.prompts, known) if teacher else ()
+            annotate = annotate.model_copy(
+                update={
+                    "ocr": next(iter(_keep((ocr,), known)), None) if ocr else None,
+                    "teacher": teacher.model_copy(update={"prompts": prompts})
+                    if teacher and prompts
+                    else None,
+                }
+            )
+        return self.model_copy(
+            update={
+                "sources": sources,
+                "duplicates": _keep_names(self.duplicates, "same_text_only", known),
+                "safety": _keep_names(self.safety, "exempt", known) if self.safety else None,
+                "alignment": next(iter(_keep((alignment,), known)), None) if alignment else None,
+                "annotate": annotate,
+            }
+        )
+
+    def _named_categories(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """Key → the categories that stand there."""
+        yield "duplicates.same_text_only", [each for each in self.duplicates.same_text_only if each != "*"]
+        if self.safety:
+            yield "safety.exempt", self.safety.exempt
+        if self.alignment:
+            yield "alignment.categories", self.alignment.categories
+        if self.annotate and self.annotate.ocr:
+            yield "annotate.ocr.categories", self.annotate.ocr.categories
+        for prompt in self.annotate.teacher.prompts if self.annotate and self.annotate.teacher else ():
+            yield f"annotate.teacher, prompt {prompt.name}", prompt.categories
+
+
+def _keep_names(section: Section, key: str, known: Container[str]) -> Section:
+    return section.model_copy(update={key: tuple(name for name in getattr(section, key) if name in known)})
+
+
+def _keep(sections: Iterable[Section], known: Container[str]) -> tuple[Section, ...]:
+    """Those with a category that is known, or for all of them (that is what none means)."""
+    kept = ((each, _keep_names(each, "categories", known)) for each in sections)
+    return tuple(after for before, after in kept if after.categories or not before.categories)  # type: ignore[attr-defined]

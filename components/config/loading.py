@@ -73,13 +73,17 @@ def _explain(error: ValidationError, path: Path) -> ConfigError:
     lines, seen = [], set()
     for problem in error.errors():
         location = [str(part) for part in problem["loc"]]
-        key = ".".join(location)
+        key, said = ".".join(location), problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]:
+            continue  # enough of them, but bad ones: each is named by itself
         if problem["type"] == "extra_forbidden":
             text = f"{key}: unknown key; allowed here: {', '.join(_keys(location[:-1]))}"
         elif not key:  # about several sections; the message names them
-            text = problem["msg"].removeprefix("Value error, ")
+            text = said
+        elif problem["type"] == "value_error" and isinstance(problem["input"], dict):
+            text = f"{key}: {said}"  # about several keys of a section; the message names them
         else:
-            text = f"{key}: {problem['msg']} (got {problem['input']!r:.80})"
+            text = f"{key}: {said} (got {problem['input']!r:.80})"
         if text not in seen:
             seen.add(text)
             lines.append(text)

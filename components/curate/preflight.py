@@ -12,6 +12,7 @@ from components.config import CurateConfig, SourceConfig
 from components.curate.duplicates import read_evaluation_set
 from components.curate.fetch import Fetched
 from components.curate.schemes import locators, scheme_of, source_keys
+from components.curate.textual.language import known_languages
 from components.errors import ConfigError
 from components.progress import console, track
 
@@ -29,6 +30,8 @@ def preflight(config: CurateConfig) -> CurateConfig:
         SourceError: a source exists perhaps, but could not be fetched.
     """
     source_keys(config)
+    for source in config.sources:
+        _check_languages(source)
     digests = _digests(config)
     wanted = [(source, locators(source)) for source in config.sources]
     available = []
@@ -48,7 +51,21 @@ def preflight(config: CurateConfig) -> CurateConfig:
             for role, each in roles.items()
         }
         kept.append(_with_digest(source, fetched["data"]))
-    return config.model_copy(update={"sources": tuple(kept), "digests": digests})
+    return config.of_sources(tuple(kept)).model_copy(update={"digests": digests})
+
+
+def _check_languages(source: SourceConfig) -> None:
+    """
+    Raises:
+        ConfigError: texts shall be in a language that the identifier does not know: none would be.
+    """
+    unknown = sorted(set(source.text.languages) - known_languages()) if source.text.languages else []
+    if unknown:
+        raise ConfigError(
+            f"text.languages: there is no language '{unknown[0]}'",
+            where=f"curate.sources, {source.locator}",
+            fix=f"codes of languages: {', '.join(sorted(known_languages()))}",
+        )
 
 
 def _digests(config: CurateConfig) -> dict[str, str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from components.config import CurateConfig, SourceConfig
 from components.curate import packages
 from components.curate.fetch import Scheme
 from components.curate.samples import slug
-from components.curate.sources import READERS, Reader
+from components.curate.sources import READERS, Reader, Share
 from components.curate.sources.files import folder, hub, webdataset
 from components.curate.sources.urls import scheme as urls
 from components.errors import ConfigError
@@ -140,9 +141,17 @@ def _check_options(source: SourceConfig, reader: Reader) -> None:
                 where=f"curate.sources, {source.locator}",
                 fix=f"options it knows: {', '.join(reader.options)}",
             )
-        if type(value) is not kind and not (kind is float and type(value) is int):
+        if not _fits(value, kind):
+            wanted = "a share, from 0 to less than 1" if kind is Share else f"of type {kind.__name__}"
             raise ConfigError(
-                f"option '{name}' must be of type {kind.__name__}, got {value!r}",
+                f"option '{name}' must be {wanted}, got {value!r}",
                 where=f"curate.sources, {source.locator}",
                 fix="mend the value",
             )
+
+
+def _fits(value: Any, kind: type) -> bool:
+    """Whether a value from TOML, which writes 1 for 1.0, is of a kind."""
+    if not issubclass(kind, float):
+        return type(value) is kind
+    return type(value) in (int, float) and (kind is not Share or 0 <= value < 1)

@@ -8,7 +8,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.config import SECTIONS, Execution, LifecycleConfig, load
+from components.config import SECTIONS, CurateConfig, Execution, LifecycleConfig, load
 from components.errors import ConfigError
 from components.fingerprint import ROOT
 
@@ -74,8 +74,12 @@ def test_seed_and_execution_are_handed_on_to_stages_that_set_none(small: Path) -
         ("deploy.port=70000", ["deploy.port", "less than or equal to 65535"]),
         ("quantize.scheme=W2A2", ["quantize.scheme", "'W8A8'", "W2A2"]),
         ("execution.device=tpu", ["execution.device", "'auto', 'cpu' or 'cuda'"]),
-        ("curate.sources.0.locator=ftp:x", ["curate.sources.0.locator", "pattern", "pypi|npm"]),
-        ("curate.sources.0.locator=pypi:easy-vqa", ["curate.sources.0.locator"]),
+        (
+            "curate.sources.0.locator=ftp:x",
+            ["curate.sources.0.locator", "no scheme 'ftp'", "pypi:NAME==", "urls:"],
+        ),
+        ("curate.sources.0.locator=pypi:easy-vqa", ["curate.sources.0.locator: write pypi:NAME==VERSION"]),
+        ("curate.sources.0.locator='folder:'", ["curate.sources.0.locator: write folder:PATH"]),
         ("curate.sources.0.reader=Easy-VQA", ["curate.sources.0.reader", "pattern"]),
         ("curate.sources=[]", ["curate.sources", "at least 1"]),
         ("align.losses=['sigmoid']", ["losses and loss_weights must have the same length"]),
@@ -91,6 +95,10 @@ def test_seed_and_execution_are_handed_on_to_stages_that_set_none(small: Path) -
         ("pretrain.max_shift={film = 3}", ["pretrain.max_shift", "film", "vqa"]),
         ('evaluate.min_gain={"film/test" = 0.1}', ["evaluate.min_gain", "film", "vqa"]),
         ("ablate.objective={film = 1.0}", ["ablate.objective", "film", "vqa"]),
+        ("curate.duplicates.same_text_only=['film', '*']", ["duplicates.same_text_only", "film", "vqa"]),
+        ("curate.safety.exempt=['film']", ["safety.exempt", "film", "vqa"]),
+        ("curate.alignment.categories=['film']", ["alignment.categories", "film", "vqa"]),
+        ("curate.annotate.ocr.categories=['film']", ["annotate.ocr.categories", "film", "vqa"]),
     ],
 )
 def test_config_wrong_value_is_refused_naming_the_key(small: Path, override: str, names: list[str]) -> None:
@@ -106,6 +114,34 @@ def test_config_several_mistakes_are_all_named(small: Path) -> None:
     for key in ("align.beta", "sft.steps", "deploy.x"):
         assert key in str(caught.value)
     assert str(small) in str(caught.value)
+
+
+def test_config_bad_item_of_a_list_is_one_mistake(small: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(small, ["curate.sources.0.locator=foldr:photos"])
+    assert str(caught.value).count("\n  - ") == 1
+
+
+def test_config_without_a_source_names_its_category_nowhere(small: Path) -> None:
+    other = '{locator = "folder:x", category = "photo"}'
+    config = load(
+        small,
+        [
+            f'curate.sources=[{{locator = "folder:y", category = "vqa"}}, {other}]',
+            'curate.duplicates.same_text_only=["*", "photo", "vqa"]',
+            'curate.safety.exempt=["photo"]',
+            'curate.alignment.categories=["photo"]',
+            'curate.annotate.ocr.categories=["photo", "vqa"]',
+        ],
+    )
+    left = config.curate.of_sources(config.curate.sources[:1])
+    assert left.duplicates.same_text_only == ("*", "vqa")
+    assert left.safety and not left.safety.exempt and left.alignment is None
+    assert left.annotate and left.annotate.ocr and left.annotate.ocr.categories == ("vqa",)
+    assert CurateConfig.model_validate_json(left.model_dump_json()) == left
+    last = config.curate.of_sources(config.curate.sources[1:])
+    assert last.alignment == config.curate.alignment
+    assert config.curate.of_sources(config.curate.sources) == config.curate
 
 
 def test_config_file_missing_names_those_beside_it(small: Path) -> None:

@@ -24,11 +24,11 @@ from components.curate.sources.packages import (
     screenshots,
     tables,
 )
-from components.curate.sources.reader import Archives, Reader
+from components.curate.sources.reader import Archives, Reader, Share
 from components.curate.sources.texts import reader as texts
 from components.curate.sources.urls import reader as urls
 
-__all__ = ["READERS", "Archives", "Reader"]
+__all__ = ["READERS", "Archives", "Reader", "Share"]
 
 READERS: Mapping[str, Reader] = {
     "arc": arc.READER,

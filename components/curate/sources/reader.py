@@ -12,6 +12,11 @@ from PIL import Image
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft
 
+
+class Share(float):
+    """The kind of an option that is a share of something: a number from 0 to less than 1."""
+
+
 Archives = Mapping[str, Path]
 """What was fetched, by role: `data` is the source's own locator, others are options that hold a locator."""
 
@@ -27,6 +32,6 @@ class Reader:
     load: Callable[[dict[str, Any]], bytes] | None = None
     """Payload → encoded image as the source holds it (JPEG, PNG, …), for what is already a picture."""
     options: Mapping[str, type] = field(default_factory=dict)
-    """Options that the reader understands."""
+    """Options that the reader understands, and of what kind their values are; `Share` bounds them too."""
     locators: tuple[str, ...] = ()
     """Options that are locators themselves and are fetched too."""

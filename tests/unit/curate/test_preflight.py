@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from components.config import CurateConfig, SourceConfig
+from components.config.text import TextFilter
 from components.curate import preflight
 from components.curate.archives import licence
 from components.curate.clients import Locator
 from components.curate.packages import fetch
 from components.curate.plan import plan_sources
-from components.curate.schemes import source_keys
+from components.curate.schemes import locators, source_keys
 from components.errors import ConfigError, SourceError
 
 
@@ -86,6 +87,8 @@ def test_preflight_without_the_client_skips_the_source_and_says_so(
     [
         ({"labels": "npm:emojibase-data==1.0.0", "vendour": True}, "unknown option 'vendour'"),
         ({"labels": "npm:emojibase-data==1.0.0", "held_out": "yes"}, "must be of type bool"),
+        ({"labels": "npm:emojibase-data==1.0.0", "validation": 1}, "must be a share, from 0 to less than 1"),
+        ({"labels": "npm:emojibase-data==1.0.0", "unseen_concepts": -0.1}, "must be a share"),
         ({}, "needs the option 'labels'"),
         ({"labels": "emojibase"}, "not a source locator"),
     ],
@@ -98,6 +101,28 @@ def test_preflight_refuses_wrong_options(
     )
     with pytest.raises(ConfigError, match=message):
         preflight(curate_config(sources=(source,)))
+
+
+@pytest.mark.parametrize("scheme", ["folder:x", "hub:./x", "webdataset:x.tar"])
+@pytest.mark.parametrize("option", ["validation", "test"])
+@pytest.mark.parametrize("value", [5.0, -1.0, 1])
+def test_preflight_refuses_a_share_out_of_range(
+    curate_config: Callable[..., CurateConfig], scheme: str, option: str, value: float
+) -> None:
+    source = SourceConfig(locator=scheme, category="caption", options={option: value})
+    with pytest.raises(ConfigError, match=f"option '{option}' must be a share, from 0 to less than 1"):
+        preflight(curate_config(sources=(source,)))
+    assert locators(source.model_copy(update={"options": {option: 0}})) == {"data": scheme}
+
+
+def test_preflight_refuses_a_language_that_nothing_is_in(curate_config: Callable[..., CurateConfig]) -> None:
+    config = curate_config()
+    wrong = config.sources[0].model_copy(update={"text": TextFilter(languages=("de", "english"))})
+    with pytest.raises(ConfigError, match="no language 'english'") as caught:
+        preflight(curate_config(sources=(wrong,)))
+    assert " en, " in caught.value.fix
+    right = config.sources[0].model_copy(update={"text": TextFilter(languages=("de", "en"))})
+    assert preflight(curate_config(sources=(right,))).sources == (right,)
 
 
 @pytest.mark.parametrize("change", [{}, {"limit": 5}, {"licence": "CC0-1.0"}])

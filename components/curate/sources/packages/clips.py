@@ -29,7 +29,7 @@ from components.config.video import VideoLimits
 from components.curate.archives import members
 from components.curate.samples import Draft, Reason, Turn
 from components.curate.sources.planning import option, split_of
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 from components.curate.video.clips import payload_of
 from components.curate.video.files import open_clip
 from components.curate.video.frames import decode_frame, times_every, times_of_scenes, times_spread
@@ -59,8 +59,8 @@ OPTIONS: Mapping[str, type] = {
     "max_frames": int,
     "include": str,
     "cues": bool,
-    "unseen_clips": float,
-    "validation": float,
+    "unseen_clips": Share,
+    "validation": Share,
 }
 LIMITS = VideoLimits()
 NO_TRANSCRIPT = Transcript((), "")

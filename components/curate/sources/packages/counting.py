@@ -18,7 +18,7 @@ from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.packages.icons import Concept, read_concepts, read_icons
 from components.curate.sources.planning import option, pick, split_of
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 from components.curate.sources.vector.rasterize import rasterize
 
 COLUMNS = 3
@@ -147,8 +147,8 @@ READER = Reader(
         "labels": str,
         "groups": list,
         "held_out": bool,
-        "unseen_concepts": float,
-        "validation_concepts": float,
+        "unseen_concepts": Share,
+        "validation_concepts": Share,
         "train": int,
         "validation": int,
         "test": int,

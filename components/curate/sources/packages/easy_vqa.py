@@ -16,7 +16,7 @@ from typing import Any
 
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 
 ROOT = "easy_vqa/data"
 SHAPES = frozenset({"rectangle", "circle", "triangle"})
@@ -70,4 +70,4 @@ def _sentence(question: str) -> str:
     return question[:1].upper() + question[1:]
 
 
-READER = Reader(plan, load=load, options={"validation": float})
+READER = Reader(plan, load=load, options={"validation": Share})

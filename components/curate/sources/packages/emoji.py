@@ -16,7 +16,7 @@ from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.packages.icons import read_concepts, read_icons
 from components.curate.sources.planning import option, pick
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 from components.curate.sources.vector.rasterize import rasterize
 
 WORDINGS = {
@@ -73,8 +73,8 @@ READER = Reader(
         "labels": str,
         "groups": list,
         "held_out": bool,
-        "unseen_concepts": float,
-        "validation": float,
+        "unseen_concepts": Share,
+        "validation": Share,
     },
     locators=("labels",),
 )

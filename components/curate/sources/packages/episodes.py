@@ -30,7 +30,7 @@ from components.config import CurateConfig, SourceConfig
 from components.config.video import VideoLimits
 from components.curate.samples import Draft, Reason, Split, Turn
 from components.curate.sources.planning import option, split_of
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 from components.curate.video.episodes import matrix, read_rows, rows_of
 from components.curate.video.files import open_clip
 from components.curate.video.frames import decode_frame
@@ -42,8 +42,8 @@ OPTIONS: Mapping[str, type] = {
     "frames_per_episode": int,
     "actions": str,
     "state": bool,
-    "unseen_episodes": float,
-    "validation": float,
+    "unseen_episodes": Share,
+    "validation": Share,
 }
 ACTION, STATE = "action", "observation.state"
 NUM_BINS = 256

@@ -17,7 +17,7 @@ from components.config import CurateConfig, SourceConfig
 from components.curate.archives import members
 from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.planning import coin, option, pick
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 from components.errors import SourceError
 
 ROOT = "usr/share/datasets/fashion-mnist/"
@@ -133,4 +133,4 @@ def render(payload: dict[str, Any], size: int) -> Image.Image:
     return photo.resize((size, size), Image.Resampling.BICUBIC).convert("RGB")
 
 
-READER = Reader(plan, render, options={"validation": float})
+READER = Reader(plan, render, options={"validation": Share})

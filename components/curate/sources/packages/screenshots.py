@@ -19,7 +19,7 @@ from components.config import CurateConfig, SourceConfig
 from components.curate.archives import members
 from components.curate.samples import Draft, Turn
 from components.curate.sources.planning import option, pick, split_of
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 
 NAMESPACE = "{http://www.w3.org/1999/xhtml}"
 NUMBER = re.compile(r"^(?:Figure|Example|Table) [A-Z0-9.]+ ")
@@ -155,5 +155,5 @@ def load(payload: dict[str, Any]) -> bytes:
 READER = Reader(
     plan,
     load=load,
-    options={"max_chars": int, "unseen_pages": float, "validation": float},
+    options={"max_chars": int, "unseen_pages": Share, "validation": Share},
 )

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.packages.frames import Column, read_columns
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 
 COLOURS = {
     "red": (214, 39, 40),
@@ -181,5 +181,5 @@ def _draw_table(pen: ImageDraw.ImageDraw, texts: Sequence[str], size: int) -> No
 
 
 READER = Reader(
-    plan, render, options={"train": int, "validation": int, "test": int, "unseen_packages": float}
+    plan, render, options={"train": int, "validation": int, "test": int, "unseen_packages": Share}
 )

@@ -17,7 +17,7 @@ from PIL import Image
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.planning import divide, names, option, pick
-from components.curate.sources.reader import Reader
+from components.curate.sources.reader import Reader, Share
 from components.curate.sources.texts.documents import Document, Exchange, cut, drawable
 from components.curate.sources.texts.lettering import FAMILIES, draw_text
 from components.curate.sources.texts.passages import Format, find_format
@@ -163,8 +163,8 @@ READER = Reader(
         "draw": bool,
         "min_chars": int,
         "max_chars": int,
-        "unseen_documents": float,
+        "unseen_documents": Share,
         "unseen_fonts": list,
-        "validation": float,
+        "validation": Share,
     },
 )

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from reader_cases import CASES, Case
 
+from components.curate.sources import Share
+
 GROUPS = {
     "fashion": {"official_test"},
     "flags": {"unseen_drawings", "unseen_countries"},
@@ -49,7 +51,7 @@ def test_reader_plans_the_same_again_and_differs_with_the_seed(
 def test_reader_options_are_all_declared_with_their_types(case: Callable[[str], Case], name: str) -> None:
     options = case(name).reader.options
     assert {option: type(value) for option, value in case(name).options.items()} == {
-        option: options[option] for option in case(name).options
+        option: float if options[option] is Share else options[option] for option in case(name).options
     }
     assert set(case(name).reader.locators) == set(case(name).archives) - {"data"}
 
