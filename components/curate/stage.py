@@ -74,7 +74,7 @@ def _check(
     results = check_dataset(
         pd.read_parquet(run.output / "manifest.parquet"),
         stored=read_stored(engine, run.output),
-        num_rejected=len(funnel.rejected),
+        rejected=Counter(each.reason.code for each in funnel.rejected),
         leaked=leaked_keys(funnel.kept, config.duplicates),
         requirements=Requirements(
             categories=tuple(sorted({source.category for source in config.sources})),

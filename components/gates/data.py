@@ -7,7 +7,7 @@ names a few of them. The gates recompute what the curation funnel promised: they
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from components.gates.drift import measure_drift
 from components.gates.expectations import Suite, expectations, judge
 from components.gates.manifest import COLUMNS, NULLABLE, SPLITS, Stored
 from components.gates.result import GateResult
+
+MAX_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def check_dataset(
     manifest: pd.DataFrame,
     *,
     stored: Mapping[str, Stored],
-    num_rejected: int,
+    rejected: Mapping[str, int],
     requirements: Requirements,
     leaked: Collection[str] = (),
     previous: pd.DataFrame | None = None,
@@ -55,7 +57,7 @@ def check_dataset(
     Args:
         manifest: One row per sample, the columns of `COLUMNS`.
         stored: Key → what was read back from the shards.
-        num_rejected: Samples in quarantine.
+        rejected: Reason code → samples in quarantine.
         requirements: Limits from the config.
         leaked: Keys that a search with the pictures at hand found in test, or in an evaluation set; the
             manifest alone tells equal pictures, and near ones with the same text.
@@ -78,10 +80,14 @@ def check_dataset(
         _pictures(manifest, requirements),
         _splits(manifest),
         _decontaminated(manifest, requirements.phash_distance, leaked),
+    ]
+    counts = (
         _categories(manifest, requirements),
         _balance(manifest, requirements.max_category_share),
-        _rejected(len(manifest), num_rejected, requirements.max_rejected_share),
-    ]
+        _rejected(len(manifest), rejected, requirements.max_rejected_share),
+    )
+    hint = say_rejected(rejected)
+    suites += [replace(each, hint=hint, fix=f"{each.fix}; see: opsin data show") for each in counts]
     if previous is not None:
         suites.append(_drift(manifest, previous, requirements.max_drift))
     return judge(suites, docs)
@@ -91,6 +97,14 @@ def check_drift(manifest: pd.DataFrame, previous: pd.DataFrame, most: float) -> 
     """The gate on drift alone, for a dataset that was made before the version it is now compared with."""
     (result,) = judge([_drift(manifest, previous, most)])
     return result
+
+
+def say_rejected(rejected: Mapping[str, int]) -> str:
+    """The most frequent reasons, with their counts: why there may be too few samples."""
+    common = sorted(rejected.items(), key=lambda each: (-each[1], each[0]))
+    shown = [f"{code} {count:,}" for code, count in common[:MAX_REASONS]]
+    rest = sum(count for _, count in common[MAX_REASONS:])
+    return f"rejected: {', '.join([*shown, *([f'others {rest:,}'] if rest else [])]) or 'none'}"
 
 
 def _schema(manifest: pd.DataFrame) -> Suite:
@@ -309,8 +323,9 @@ def _balance(manifest: pd.DataFrame, most: float) -> Suite:
     )
 
 
-def _rejected(num_kept: int, num_rejected: int, most: float) -> Suite:
+def _rejected(num_kept: int, rejected: Mapping[str, int], most: float) -> Suite:
     gxe = expectations()
+    num_rejected = sum(rejected.values())
     total = num_kept + num_rejected
     table = pd.DataFrame({"rejected_share": [num_rejected / total if total else 1.0]})
     return Suite(
@@ -318,7 +333,7 @@ def _rejected(num_kept: int, num_rejected: int, most: float) -> Suite:
         table,
         (gxe.ExpectColumnValuesToBeBetween(column="rejected_share", min_value=0, max_value=most),),
         required=f"at most {most:.0%} of all samples rejected",
-        fix="see logs/quarantine.parquet: a filter or a source is not what it should be",
+        fix="a filter or a source is not what it should be: look into logs/quarantine.parquet",
         show_table=True,
     )
 

@@ -37,6 +37,8 @@ class Suite:
     blocking: bool = True
     show_table: bool = False
     """Whether the (small) table itself is evidence."""
+    hint: str = ""
+    """What may explain it when they do not hold."""
 
 
 @cache
@@ -129,6 +131,7 @@ def _result(suite: Suite, validation: Any) -> GateResult:
     observed = f"{total - failed} of {total} expectations hold over {len(suite.table)} rows"
     if failed:
         observed += "; " + "; ".join(f"{key}: {value}" for key, value in told.items())
+        observed += f"; {suite.hint}" if suite.hint else ""
     return GateResult(
         name=suite.name,
         passed=bool(validation.success),

@@ -82,7 +82,7 @@ def _check(manifest: pd.DataFrame, num_rejected: int = 1) -> dict[str, GateResul
     results = check_dataset(
         manifest,
         stored=stored,
-        num_rejected=num_rejected,
+        rejected={"blank": num_rejected},
         requirements=REQUIREMENTS,
     )
     return {result.name: result for result in results}
@@ -198,7 +198,7 @@ def test_another_picture_or_text_in_a_shard_fails_integrity(changed: str) -> Non
     manifest = _manifest()
     stored = _stored(manifest)
     stored["k4"] = replace(stored["k4"], **{changed: "f" * 64})
-    results = check_dataset(manifest, stored=stored, num_rejected=0, requirements=REQUIREMENTS)
+    results = check_dataset(manifest, stored=stored, rejected={}, requirements=REQUIREMENTS)
     (failed,) = (result for result in results if not result.passed)
     assert failed.name == "data/integrity" and "k4" in failed.observed
 
@@ -206,7 +206,7 @@ def test_another_picture_or_text_in_a_shard_fails_integrity(changed: str) -> Non
 def test_a_sample_in_a_shard_that_the_manifest_lacks_fails() -> None:
     manifest = _manifest()
     stored = _stored(manifest) | {"left-over": Stored("f" * 64, "f" * 64)}
-    results = check_dataset(manifest, stored=stored, num_rejected=0, requirements=REQUIREMENTS)
+    results = check_dataset(manifest, stored=stored, rejected={}, requirements=REQUIREMENTS)
     (failed,) = (result for result in results if not result.passed)
     assert failed.name == "data/nothing_else" and "left-over" in failed.observed
 
@@ -234,7 +234,7 @@ def test_pictures_that_are_not_square_pass_where_only_the_longer_side_counts() -
     stored = _stored(manifest)
     for square, failed in ((True, {"data/pictures"}), (False, set())):
         wanted = replace(REQUIREMENTS, square=square)
-        results = check_dataset(manifest, stored=stored, num_rejected=0, requirements=wanted)
+        results = check_dataset(manifest, stored=stored, rejected={}, requirements=wanted)
         assert {result.name for result in results if not result.passed} == failed
 
 
@@ -243,7 +243,7 @@ def test_one_category_that_crowds_out_the_others_fails() -> None:
     stored = _stored(manifest)
     for most, failed in ((0.5, set()), (0.4, {"data/balance"})):
         wanted = replace(REQUIREMENTS, max_category_share=most)
-        results = check_dataset(manifest, stored=stored, num_rejected=0, requirements=wanted)
+        results = check_dataset(manifest, stored=stored, rejected={}, requirements=wanted)
         assert {result.name for result in results if not result.passed} == failed
 
 
@@ -253,7 +253,7 @@ def test_a_licence_that_is_not_allowed_fails() -> None:
     manifest.loc[5, ["source", "licence"]] = ["npm:y==1", "MIT; CC-BY-NC-4.0"]
     stored = _stored(manifest)
     wanted = replace(REQUIREMENTS, allowed_licences=("MIT", "Apache-2.0"))
-    results = check_dataset(manifest, stored=stored, num_rejected=0, requirements=wanted)
+    results = check_dataset(manifest, stored=stored, rejected={}, requirements=wanted)
     (failed,) = (result for result in results if not result.passed)
     assert failed.name == "data/licences" and "npm:y==1" in failed.observed
 
@@ -272,9 +272,7 @@ def test_drift_above_the_limit_fails_its_gate_and_a_missing_column_does_not_matt
     previous = manifest.assign(category="chart").drop(columns=["blur"])
     for most, failed in ((1.0, set()), (0.5, {"data/drift"})):
         wanted = replace(REQUIREMENTS, max_drift=most)
-        results = check_dataset(
-            manifest, stored=stored, num_rejected=0, requirements=wanted, previous=previous
-        )
+        results = check_dataset(manifest, stored=stored, rejected={}, requirements=wanted, previous=previous)
         assert {result.name for result in results if not result.passed} == failed
 
 
@@ -282,7 +280,7 @@ def test_data_docs_show_every_suite_without_a_network_too(tmp_path: Path) -> Non
     manifest = _manifest()
     stored = _stored(manifest)
     results = check_dataset(
-        manifest, stored=stored, num_rejected=0, requirements=REQUIREMENTS, docs=tmp_path / "docs"
+        manifest, stored=stored, rejected={}, requirements=REQUIREMENTS, docs=tmp_path / "docs"
     )
     index = (tmp_path / "docs" / "index.html").read_text()
     assert "data unique" in index and "data decontaminated" in index
@@ -299,3 +297,16 @@ def test_leaked_is_blind_to_near_images_with_other_text() -> None:
     manifest = _manifest()
     manifest.loc[0, "phash"] = manifest.loc[11, "phash"]
     assert not find_leaked(manifest, 4).any()
+
+
+def test_too_few_samples_say_why_they_were_rejected() -> None:
+    manifest = _manifest()
+    few = manifest[manifest["category"] == "vqa"].reset_index(drop=True)
+    rejected = {"no_text": 1200, "blank": 3, "corrupt": 40, "blur": 2}
+    results = check_dataset(few, stored=_stored(few), rejected=rejected, requirements=REQUIREMENTS)
+    failed = {result.name: result for result in results if not result.passed}
+    assert failed.keys() == {"data/categories", "data/rejected_share"}
+    for each in failed.values():
+        assert each.observed.endswith("rejected: no_text 1,200, corrupt 40, blank 3, others 2")
+        assert each.fix.endswith("see: opsin data show")
+    assert not any("rejected:" in result.observed for result in results if result.passed)
