@@ -9,7 +9,7 @@ from typing import Any
 
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Reason, Split
-from components.curate.sources.files.pairs import Layout, Pair
+from components.curate.sources.files.pairs import UNITS, Layout, Pair
 from components.curate.sources.files.splits import Splitter
 
 VALIDATION, TEST = 0.05, 0.1
@@ -46,8 +46,12 @@ def draft_all(
 ) -> list[Draft]:
     """One draft for each, in the same order; the refused ones carry their reason into quarantine.
 
-    Reason codes of its own: `no_text`, `no_image` (allowed with `text_only`), `unknown_split`.
+    Reason codes of its own: `no_text`, `no_image` (allowed with `text_only`), `unknown_split`, `no_group`.
+
+    Raises:
+        ConfigError: an option names a field that no row has.
     """
+    layout.check_named(where=f"curate.sources, {source.locator}")
     splitter = _splitter(layout, source, config)
     judged = [_judge(each, layout, splitter) for each in found]
     own = {
@@ -86,6 +90,8 @@ def _judge(each: Found | Refused, layout: Layout, splitter: Splitter) -> Found |
         return Refused(each.original_id, Reason("no_image", evidence=each.pair.turns[0].answer[:MAX_SHOWN]))
     if name and splitter.named(name) is None:
         return Refused(each.original_id, Reason("unknown_split", evidence=name[:MAX_SHOWN]))
+    if layout.group_by not in UNITS and not each.pair.group:
+        return Refused(each.original_id, Reason("no_group", evidence=f"'{layout.group_by}' says nothing"))
     return each
 
 

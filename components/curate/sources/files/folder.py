@@ -2,6 +2,7 @@
 
     cat.jpg  cat.txt                       a caption
     cat.jpg  cat.json                      caption, conversation, question and answer, `metadata` as facts
+    cat.jpg  cat.jpg.txt  cat.jpg.json     the same; told from the texts of cat.png
     cat.jpg  metadata.{jsonl,csv,parquet}  the `imagefolder` layout of Hugging Face: column `file_name`
     options = { table = "llava.json", images = "coco" }     any jsonl, json, csv, tsv or parquet table
 
@@ -14,7 +15,7 @@ the row's own (`split`), a folder's name (`train`, `validation`, `test`), or has
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,7 +24,7 @@ from components.config import CurateConfig, SourceConfig
 from components.curate.fetch import Fetched, Scheme
 from components.curate.samples import Draft, Reason
 from components.curate.sources.files.card import licence_of, read_card
-from components.curate.sources.files.drafts import Found, Refused, draft_all
+from components.curate.sources.files.drafts import MAX_SHOWN, Found, Refused, draft_all
 from components.curate.sources.files.listing import (
     Listing,
     digest_content,
@@ -35,6 +36,7 @@ from components.curate.sources.files.listing import (
 from components.curate.sources.files.pairs import COLUMN_OPTIONS, LIMITS, Layout, Pair
 from components.curate.sources.files.parquet import Embedded, read_parquet
 from components.curate.sources.files.pictures import is_picture, load, too_large
+from components.curate.sources.files.rows import SUFFIXES as TABLE_SUFFIXES
 from components.curate.sources.files.rows import header, read_rows
 from components.curate.sources.files.sidecars import read_sidecars
 from components.curate.sources.files.splits import split_of_folder, split_of_table
@@ -183,7 +185,7 @@ def _find_picture(place: Place, layout: Layout, table: str, row_id: str, pair: P
         return Found(row_id, {}, pair, row_id, split)
     picture = pair.images[0]
     if isinstance(picture, Embedded):
-        unit = table if layout.group_by == "folder" else row_id
+        unit = table if layout.group_by in ("folder", "shard") else row_id
         return Found(row_id, picture.payload, pair, unit, split, picture.name)
     name = resolve(place, posixpath.dirname(table), picture)
     if isinstance(name, Reason):
@@ -195,6 +197,12 @@ def _found_file(place: Place, layout: Layout, name: str, pair: Pair, split: str)
     path = place.listing.files.get(name) or place.root / name
     if reason := too_large(path.stat().st_size):
         return Refused(name, reason)
+    if layout.group_by == "shard":
+        raise ConfigError(
+            "group_by = 'shard': pictures that are files of their own lie in no shard",
+            where=str(path),
+            fix="group_by = 'folder'",
+        )
     folder, stem = posixpath.dirname(name), posixpath.splitext(name)[0]
     unit = folder if layout.group_by == "folder" else stem
     return Found(name, {"path": str(path)}, pair, unit, split, name)
@@ -249,23 +257,65 @@ def _merge(rows: Sequence[Found]) -> Found:
 
 
 def _from_sidecars(place: Place, layout: Layout) -> Iterator[Found | Refused]:
-    beside: dict[str, dict[str, str]] = {}
-    for name in place.listing.files:
-        stem, suffix = posixpath.splitext(name)
-        if suffix.lower() in SIDECARS and posixpath.basename(stem).casefold() not in NO_SIDECARS:
-            beside.setdefault(stem, {})[suffix[1:].lower()] = name
-    stems = set()
-    for name in place.listing.files:
-        if is_picture(name):
-            stem = posixpath.splitext(name)[0]
-            stems.add(stem)
-            yield _read_beside(place, layout, name, beside.get(stem, {}))
+    """
+    Raises:
+        ConfigError: no picture has a text, and a table lies there that nobody named.
+    """
+    beside = _find_sidecars(place.listing)
+    pictures = {name: posixpath.splitext(name)[0] for name in place.listing.files if is_picture(name)}
+    described = {*pictures, *pictures.values()}
+    tables = _unnamed_tables(place.listing, described)
+    silent = 0
+    for name, stem in pictures.items():
+        own = {f"{name[len(stem) + 1 :].lower()}.{kind}": text for kind, text in beside.get(name, {}).items()}
+        texts = beside.get(stem, {}) | own
+        found = _read_beside(place, layout, name, texts)
+        if isinstance(found, Found) and not found.pair.turns:
+            silent += 1
+            found = Refused(name, Reason("no_text", evidence=_say_silent(found.pair, texts.values(), tables)))
+        yield found
+    if tables and silent == len(pictures) > 0:
+        raise ConfigError(
+            f"no picture has a text beside it, and the table '{tables[0]}' is not named",
+            where=str(place.root),
+            fix=f"name it in options.table: options = {{ table = '{tables[0]}' }}",
+        )
     for stem, texts in beside.items():
-        if stem not in stems:
+        if stem not in described:
             yield from (
                 Refused(text, Reason("no_image", evidence="no picture of that name"))
                 for text in texts.values()
             )
+
+
+def _say_silent(pair: Pair, texts: Iterable[str], tables: Sequence[str]) -> str:
+    """Where the text of a picture may be that has none."""
+    if tables:
+        return f"is its text in {tables[0]}? name it in options.table"
+    beside = ", ".join(map(posixpath.basename, texts))
+    return pair.label[:MAX_SHOWN] or (f"no text is known in {beside}" if beside else "nothing lies beside it")
+
+
+def _find_sidecars(listing: Listing) -> dict[str, dict[str, str]]:
+    """What texts lie beside → kind of text → its file."""
+    beside: dict[str, dict[str, str]] = {}
+    for name in listing.files:
+        stem, suffix = posixpath.splitext(name)
+        if suffix.lower() in SIDECARS and posixpath.basename(stem).casefold() not in NO_SIDECARS:
+            beside.setdefault(stem, {})[suffix[1:].lower()] = name
+    return beside
+
+
+def _unnamed_tables(listing: Listing, described: Collection[str]) -> list[str]:
+    """Files that may be the table of the pictures: those of its kinds that are no picture's sidecar."""
+    stems = {name: posixpath.splitext(name)[0] for name in listing.files}
+    return [
+        name
+        for name, stem in stems.items()
+        if posixpath.splitext(name)[1].lower() in (".parquet", *TABLE_SUFFIXES)
+        and stem not in described
+        and posixpath.basename(stem).casefold() not in NO_SIDECARS
+    ]
 
 
 def _read_beside(place: Place, layout: Layout, name: str, texts: Mapping[str, str]) -> Found | Refused:

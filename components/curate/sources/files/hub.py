@@ -107,7 +107,8 @@ def _root(selection: Selection) -> Path:
 
 def _tables(listing: Listing) -> list[str]:
     """Tables among the files; a `.json` named like a picture is that picture's sidecar."""
-    stems = {str(PurePosixPath(name).with_suffix("")) for name in listing.files if is_picture(name)}
+    pictures = [name for name in listing.files if is_picture(name)]
+    stems = {*pictures, *(str(PurePosixPath(name).with_suffix("")) for name in pictures)}
     return [
         name
         for name in listing.files

@@ -58,10 +58,13 @@ class HubLocator:
             return cls("", "", folder or text, config if folder else "")
         found = REMOTE.fullmatch(text)
         if not found:
+            here = Path(text.partition(":")[0]).is_dir()
             raise ConfigError(
                 f"'{locator}' is not a locator of a dataset",
                 where="curate.sources",
-                fix="write hub:ORG/NAME@REVISION[:CONFIG] (a commit, a tag or a branch), or hub:/DIRECTORY",
+                fix=f"write hub:./{text} for the folder of that name"
+                if here
+                else "write hub:ORG/NAME@REVISION[:CONFIG] (a commit, a tag or a branch), or hub:/DIRECTORY",
             )
         return cls(found["repo"], found["revision"], "", found["config"] or "")
 

@@ -45,6 +45,8 @@ UNITS = ("image", "folder", "shard")
 METADATA = "metadata"
 MAX_FACTS = 100
 MAX_SHAPES = 1000
+MAX_NAMES = 100
+"""Names of fields that are remembered for an error to list; those that an option names always are."""
 COLUMN_OPTIONS: Mapping[str, type] = {
     **dict.fromkeys(USUAL, str),
     "group_by": str,
@@ -89,6 +91,8 @@ class Layout:
     text_only: bool
     _roles: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
     """Names of a row's fields → what is found where in such a row."""
+    _seen: dict[str, None] = field(default_factory=dict, compare=False, repr=False)
+    """Fields that any row had."""
 
     @classmethod
     def of(cls, source: SourceConfig) -> Layout:
@@ -116,6 +120,30 @@ class Layout:
             text_only=bool(options.get("text_only", False)),
         )
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The fields that the options name."""
+        group_by = () if self.group_by in UNITS else (self.group_by,)
+        return (*self.chosen.values(), *self.facts, *group_by)
+
+    def saw(self, names: Iterable[str]) -> None:
+        """Remember that a row has fields of these names."""
+        for name in names:
+            if len(self._seen) < MAX_NAMES or name in self.named:
+                self._seen[name] = None
+
+    def check_named(self, *, where: str) -> None:
+        """Asked when all rows are read: of a misspelt name, each row alone only shows that it lacks it.
+
+        Raises:
+            ConfigError: an option names a field that no row has.
+        """
+        missing = [name for name in self.named if name not in self._seen]
+        if missing and self._seen:
+            raise ConfigError(
+                f"no row has the field '{missing[0]}'", where=where, fix=f"fields: {', '.join(self._seen)}"
+            )
+
     def name(self, role: str, names: Iterable[str]) -> str:
         """The field that has a role among `names`; empty where there is none."""
         known = (self.chosen[role],) if role in self.chosen else USUAL[role]
@@ -127,10 +155,7 @@ class Layout:
         Raises:
             ConfigError: an option names a column that is not there, or none holds texts.
         """
-        wanted = [*self.chosen.values(), *self.facts]
-        if self.group_by not in UNITS:
-            wanted.append(self.group_by)
-        missing = [name for name in wanted if name not in names]
+        missing = [name for name in self.named if name not in names]
         if missing:
             raise ConfigError(
                 f"there is no column '{missing[0]}'", where=where, fix=f"columns: {', '.join(names)}"
@@ -142,7 +167,7 @@ class Layout:
                 where=where,
                 fix=f"name one: options = {{ caption = '…' }}; columns: {', '.join(names)}",
             )
-        found |= {name: name for name in (*wanted, *CHOICES, METADATA) if name in names}
+        found |= {name: name for name in (*self.named, *CHOICES, METADATA) if name in names}
         return {role: name for role, name in found.items() if name}
 
     def _find_roles(self, names: tuple[str, ...]) -> dict[str, str]:
@@ -150,6 +175,7 @@ class Layout:
             if len(self._roles) > MAX_SHAPES:
                 self._roles.clear()
             self._roles[names] = {role: self.name(role, names) for role in USUAL}
+            self.saw(names)
         return self._roles[names]
 
     def read(self, row: Mapping[str, Any]) -> Pair | Reason:

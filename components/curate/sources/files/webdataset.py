@@ -148,6 +148,7 @@ def _sample(shard: Selected, key: str, group: Group, layout: Layout) -> Found | 
     pair = layout.read(row)
     if isinstance(pair, Reason):
         return Refused(original_id, pair)
+    layout.saw(group.pictures)
     picture = choose_picture(group.pictures, layout.chosen.get("image", ""))
     if isinstance(picture, Reason):
         return Refused(original_id, picture)

@@ -335,6 +335,16 @@ def test_hub_locator_must_name_dataset_and_revision(locator: str) -> None:
         hub.check(locator)
 
 
+def test_hub_locator_of_a_folder_without_its_dot_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pets").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        hub.check("hub:pets:small")
+    assert "hub:./pets:small" in caught.value.fix
+
+
 def test_hub_locator_parts() -> None:
     parse = hub_files.HubLocator.parse
     assert parse("hub:acme/pets@refs/pr/1:talk") == hub_files.HubLocator("acme/pets", "refs/pr/1", "", "talk")

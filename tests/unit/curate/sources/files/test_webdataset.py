@@ -254,3 +254,25 @@ def test_webdataset_changed_shard_is_another_version_and_a_silent_server_the_las
     assert "the shards of the last time are taken" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(SourceError, match="no answer"):
         source.fetch_webdataset(locator, config, tmp_path / "elsewhere")
+
+
+def test_webdataset_texts_may_be_named_like_the_whole_file(tmp_path: Path) -> None:
+    write_tar(
+        tmp_path / "0.tar",
+        [("a.jpg.txt", "a cat"), ("a.jpg", png(1)), ("b.png.json", '["a dog"]'), ("b.png", png(2))],
+    )
+    drafts = read(f"webdataset:{tmp_path}/0.tar", tmp_path / "dl")
+    assert [each.turns[0].answer for each in drafts] == ["a cat", "a dog"]
+
+
+def test_webdataset_option_that_names_a_field_of_no_sample_is_a_mistake(tmp_path: Path) -> None:
+    members = [("a.png", png(1)), ("a.depth.png", png(2)), ("a.json", '{"caption": "a", "site": "n"}')]
+    write_tar(tmp_path / "0.tar", [*members, ("b.png", png(3)), ("b.txt", "b")])
+    for options in ({"group_by": "siet"}, {"image": "dept.png"}, {"caption": "captoin"}):
+        with pytest.raises(ConfigError, match="no row has the field") as caught:
+            read(f"webdataset:{tmp_path}/0.tar", tmp_path / "dl", **options)
+        assert "site" in caught.value.fix
+    drafts = read(f"webdataset:{tmp_path}/0.tar", tmp_path / "dl", group_by="site", image="depth.png")
+    assert [each.payload.get("failed", "") for each in drafts] == ["", "no_image"]
+    drafts = read(f"webdataset:{tmp_path}/0.tar", tmp_path / "dl", group_by="site")
+    assert [each.payload.get("failed", "") for each in drafts] == ["", "no_group"]
