@@ -33,7 +33,7 @@ def read_rows(path: Path) -> Iterator[Row | Reason]:
     elif path.suffix.lower() == ".json":
         yield from _read_array(path)
     else:
-        yield from _read_lines(path)
+        yield from (parse_json(line, LIMITS) for line in read_lines(path))
 
 
 def header(path: Path) -> tuple[str, ...]:
@@ -44,12 +44,13 @@ def header(path: Path) -> tuple[str, ...]:
         return tuple(next(_csv_reader(path, file), []))
 
 
-def _read_lines(path: Path) -> Iterator[Row | Reason]:
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Lines that are not blank; of one that is too long to be read, as much as shows it."""
     with path.open("rb") as file:
         while line := file.readline(LIMITS.max_json_bytes + 2):
             if not line.strip():
                 continue
-            yield parse_json(line, LIMITS)
+            yield line
             while line and not line.endswith(b"\n"):  # the rest of one that is too long
                 line = file.readline(LIMITS.max_json_bytes)
 

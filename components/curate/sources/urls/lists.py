@@ -1,6 +1,7 @@
 """Lists of URLs with captions, as LAION and its like ship them: parquet, JSON lines, CSV or TSV.
 
-Read in batches, in the order of file names and rows; only the columns that are asked for.
+Read in batches, in the order of file names and rows; only the columns that are asked for. A line that
+cannot be read is told from the good ones; a file that nobody can tell the lines of is an error.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from pydantic import Field, ValidationError
 from components.artifacts import digest_file
 from components.config import SourceConfig
 from components.config.base import Frozen
+from components.curate.samples import Reason
+from components.curate.sources.files.pairs import LIMITS
+from components.curate.sources.files.rows import read_lines
 from components.errors import ConfigError, SourceError
 
 SCHEME = "urls:"
@@ -29,6 +33,8 @@ SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
 USUAL = {"url": ("url", "image_url"), "caption": ("caption", "text")}
 """Names, in any case, that a column is looked for under when the source's options do not name it."""
 BATCH = 10_000
+FIRST = 100
+"""Lines of a list of JSON lines that its columns are told by."""
 UNSAID = frozenset({"", "?", "none", "null", "nan"})
 """How lists say that they do not know a licence."""
 
@@ -73,6 +79,14 @@ class UrlRow:
     facts: dict[str, str] = field(default_factory=dict)
     short_side: int | None = None
     """As declared."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """One row that cannot be read."""
+
+    original_id: str
+    reason: Reason
 
 
 def parse_options(source: SourceConfig) -> ListOptions:
@@ -120,8 +134,10 @@ def digest_lists(files: Sequence[Path]) -> str:
     return hashlib.sha256("\n".join(digest_file(file) for file in files).encode()).hexdigest()
 
 
-def read_rows(files: Sequence[Path], options: ListOptions) -> Iterator[UrlRow]:
+def read_rows(files: Sequence[Path], options: ListOptions) -> Iterator[UrlRow | BadRow]:
     """Every row of every list, in order.
+
+    Reason codes: `json_syntax`, `json_too_large`, `json_too_deep`, `json_not_an_object`, `invalid_utf8`.
 
     Raises:
         ConfigError: a column does not exist.
@@ -130,9 +146,12 @@ def read_rows(files: Sequence[Path], options: ListOptions) -> Iterator[UrlRow]:
     for file in files:
         columns = _columns(file, options)
         try:
-            for raw in _read_raw(file, columns):
-                yield _row(raw, columns, options)
-        except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+            for number, raw in enumerate(_read_raw(file, columns), 1):
+                if isinstance(raw, Reason):
+                    yield BadRow(f"{file.name}#{number}", raw)
+                else:
+                    yield _row(raw, columns, options)
+        except (pa.ArrowException, OSError, csv.Error) as error:
             raise SourceError(
                 f"the list cannot be read: {error}", where=str(file), fix="mend the list, or fetch it again"
             ) from error
@@ -164,12 +183,16 @@ def _names(file: Path) -> list[str]:
         if file.suffix == ".parquet":
             return list(pq.read_schema(file).names)
         if file.suffix in (".csv", ".tsv"):
-            with file.open(encoding="utf-8-sig", newline="") as lines:
-                return next(csv.reader(lines, delimiter=_delimiter(file)), [])
-        with file.open(encoding="utf-8-sig") as lines:
-            first = (_object(line) for line in islice(lines, 100) if line.strip())
-            return list(dict.fromkeys(name for each in first for name in each))
-    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+            with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+                names: list[str] = next(csv.reader(lines, delimiter=_delimiter(file)), [])
+            "".join(names).encode()  # what was not UTF-8 is a ValueError
+            return names
+        parsed = [_object(line) for line in islice(read_lines(file), FIRST)]
+        objects = [each for each in parsed if not isinstance(each, Reason)]
+        if parsed and not objects:
+            raise ValueError(f"of its first {len(parsed)} lines none is a JSON object")
+        return list(dict.fromkeys(name for each in objects for name in each))
+    except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
         raise SourceError(
             f"the list cannot be read: {error}", where=str(file), fix="mend the list, or fetch it again"
         ) from error
@@ -179,25 +202,53 @@ def _delimiter(file: Path) -> str:
     return "\t" if file.suffix == ".tsv" else ","
 
 
-def _object(line: str) -> dict[str, Any]:
-    found = json.loads(line)
-    if not isinstance(found, dict):
-        raise json.JSONDecodeError("a line is no object", line[:40], 0)
-    return found
+def _object(line: bytes) -> dict[str, Any] | Reason:
+    """A line's object. Unlike a sidecar's it may hold NaN, which lists that passed through pandas do."""
+    if len(line) > LIMITS.max_json_bytes:
+        return Reason("json_too_large", evidence=f"more than {LIMITS.max_json_bytes} bytes")
+    try:
+        found = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return Reason("invalid_utf8", evidence=f"byte {error.start}: {error.reason}")
+    except RecursionError:
+        return Reason("json_too_deep")
+    except ValueError as error:
+        return Reason("json_syntax", evidence=str(error))
+    return found if isinstance(found, dict) else Reason("json_not_an_object", evidence=type(found).__name__)
 
 
-def _read_raw(file: Path, columns: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _decoded(row: dict[str, Any]) -> dict[str, Any] | Reason:
+    """A row of a CSV list, if all of it was UTF-8: what was not stands in it as halves of surrogates."""
+    whole = "".join(value for value in row.values() if isinstance(value, str))
+    try:
+        whole.encode()
+    except UnicodeEncodeError as error:
+        return Reason("invalid_utf8", evidence=ascii(whole[max(error.start - 20, 0) : error.end + 20]))
+    return row
+
+
+def _read_raw(file: Path, columns: dict[str, str]) -> Iterator[dict[str, Any] | Reason]:
     if file.suffix == ".parquet":
         names = sorted(set(columns.values()))
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(BATCH, columns=names):
-                yield from batch.to_pylist()
+                yield from _batch_rows(batch)
     elif file.suffix in (".csv", ".tsv"):
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            yield from csv.DictReader(lines, delimiter=_delimiter(file))
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            yield from map(_decoded, csv.DictReader(lines, delimiter=_delimiter(file)))
     else:
-        with file.open(encoding="utf-8-sig") as lines:
-            yield from (_object(line) for line in lines if line.strip())
+        yield from map(_object, read_lines(file))
+
+
+def _batch_rows(batch: pa.RecordBatch) -> list[dict[str, Any] | Reason]:
+    """Rows of a batch; a writer that does not check may have put anything into a column of text."""
+    try:
+        rows: list[dict[str, Any] | Reason] = batch.to_pylist()
+        return rows
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [Reason("invalid_utf8", evidence=f"byte {error.start}: {error.reason}")]
+        return [row for place in range(batch.num_rows) for row in _batch_rows(batch.slice(place, 1))]
 
 
 def _row(raw: dict[str, Any], columns: dict[str, str], options: ListOptions) -> UrlRow:

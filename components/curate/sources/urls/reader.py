@@ -13,7 +13,14 @@ from yarl import URL
 from components.config import CurateConfig, SourceConfig
 from components.curate.samples import Draft, Split, Turn, share
 from components.curate.sources.reader import Reader
-from components.curate.sources.urls.lists import ListOptions, UrlRow, list_files, parse_options, read_rows
+from components.curate.sources.urls.lists import (
+    BadRow,
+    ListOptions,
+    UrlRow,
+    list_files,
+    parse_options,
+    read_rows,
+)
 from components.curate.sources.urls.selection import chosen, refusal
 from components.curate.sources.urls.store import Status, read_statuses
 
@@ -26,12 +33,16 @@ QUESTIONS = (
 
 
 def plan(archives: Mapping[str, Path], source: SourceConfig, config: CurateConfig) -> list[Draft]:
-    """One draft a row, in the list's order. Rows without a picture say why in their payload."""
+    """One draft a row, in the list's order. Rows without a picture, or that cannot be read, say why."""
     options, statuses = parse_options(source), read_statuses(archives["data"])
     times: Counter[str] = Counter()
     drafts = []
     for row in read_rows(list_files(source.locator), options):
-        if not chosen(row.url, options):
+        if not chosen(row.original_id if isinstance(row, BadRow) else row.url, options):
+            continue
+        if isinstance(row, BadRow):
+            failed = {"failed": row.reason.code, "evidence": row.reason.evidence}
+            drafts.append(Draft(row.original_id, "train", "", (), failed))
             continue
         original_id = _identify(row, times)
         split = _split(row.url, options, config.seed)

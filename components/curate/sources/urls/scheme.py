@@ -102,7 +102,7 @@ def _check_success(urls: Sequence[str], known: Mapping[str, Status], config: Url
             f"the others: {common or 'none'}",
             where=locator,
             fix="check the network and `urls` in the source's config, then try the failed ones again "
-            "(`retry_failed`), or lower `urls.min_success`",
+            "(`opsin data download CONFIG --retry-failed`), or lower `urls.min_success`",
         )
 
 

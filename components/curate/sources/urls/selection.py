@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from components.curate.samples import Reason, share
-from components.curate.sources.urls.lists import ListOptions, UrlRow
+from components.curate.sources.urls.lists import BadRow, ListOptions, UrlRow
 
 
 def chosen(url: str, options: ListOptions) -> bool:
@@ -20,8 +20,9 @@ def refusal(row: UrlRow, options: ListOptions) -> Reason | None:
     return None
 
 
-def wanted(rows: Iterable[UrlRow], options: ListOptions) -> list[str]:
+def wanted(rows: Iterable[UrlRow | BadRow], options: ListOptions) -> list[str]:
     """The URLs to download, each once, in the list's order."""
+    good = (row for row in rows if isinstance(row, UrlRow))
     return list(
-        dict.fromkeys(row.url for row in rows if chosen(row.url, options) and refusal(row, options) is None)
+        dict.fromkeys(row.url for row in good if chosen(row.url, options) and refusal(row, options) is None)
     )

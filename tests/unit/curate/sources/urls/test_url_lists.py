@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.config import SourceConfig
-from components.curate.sources.urls.lists import ListOptions, UrlRow, list_files, parse_options, read_rows
+from components.curate.sources.urls.lists import (
+    BadRow,
+    ListOptions,
+    UrlRow,
+    list_files,
+    parse_options,
+    read_rows,
+)
 from components.curate.sources.urls.selection import chosen, refusal, wanted
 from components.errors import ConfigError, SourceError
 
@@ -78,9 +87,9 @@ def test_column_that_is_missing_is_named_with_those_that_exist(tmp_path: Path) -
     "name, content",
     [
         ("a.parquet", b"PAR1 and nothing else"),
-        ("a.jsonl", b'{"url": "http://a.test", "caption": "a"}\n{"url": '),
         ("a.jsonl", b'["no object"]\n'),
-        ("a.csv", b"url,caption\nhttp://a.test/1.jpg,\xff\xfe\n"),
+        ("a.jsonl", '{"url": "http://a.test/1.jpg", "caption": "a"}'.encode("utf-16")),
+        ("a.csv", b"url,caption\xff\nhttp://a.test/1.jpg,a\n"),
         ("a.csv", b'url,caption\nhttp://a.test/1.jpg,"' + b"x" * 200_000 + b'"\n'),
     ],
 )
@@ -90,6 +99,41 @@ def test_list_that_is_damaged_is_an_error_that_names_it(tmp_path: Path, name: st
     with pytest.raises(SourceError, match="cannot be read") as caught:
         list(read_rows([path], ListOptions()))
     assert str(path) in str(caught.value)
+
+
+GOOD = b'{"url": "http://a.test/1.jpg", "caption": "a"}'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "codes"),
+    [
+        ("a.jsonl", GOOD + b"\n{bad\n" + GOOD, ["", "json_syntax", ""]),
+        ("a.jsonl", b"{bad\n\n" + GOOD + b'\n{"url": ', ["json_syntax", "", "json_syntax"]),
+        ("a.jsonl", GOOD + b'\n{"url": "caf\xe9"}\n' + GOOD, ["", "invalid_utf8", ""]),
+        ("a.jsonl", b"[1]\n" + GOOD, ["json_not_an_object", ""]),
+        ("a.jsonl", b"[" * 100_000 + b"\n" + GOOD, ["json_too_deep", ""]),
+        ("a.jsonl", b'{"url": "' + b"x" * (1 << 20) + b'"}\n' + GOOD, ["json_too_large", ""]),
+        ("a.csv", b"url,caption\nhttp://a/1,caf\xe9\nhttp://a/2,caf\xc3\xa9\n", ["invalid_utf8", ""]),
+    ],
+)
+def test_line_that_is_damaged_is_refused_and_the_next_are_read(
+    tmp_path: Path, name: str, content: bytes, codes: list[str]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    rows = list(read_rows([path], ListOptions()))
+    assert [row.reason.code if isinstance(row, BadRow) else "" for row in rows] == codes
+    bad = [(number, row) for number, row in enumerate(rows, 1) if isinstance(row, BadRow)]
+    assert all(row.original_id == f"{name}#{number}" for number, row in bad)
+    assert len(wanted(rows, ListOptions())) == 1
+
+
+def test_text_of_a_parquet_list_that_is_no_utf8_costs_its_row_only(tmp_path: Path) -> None:
+    captions = pa.array([b"a", b"caf\xe9", b"c"]).view(pa.string())
+    pq.write_table(pa.table({"url": ["1", "2", "3"], "caption": captions}), tmp_path / "a.parquet")
+    rows = list(read_rows([tmp_path / "a.parquet"], ListOptions()))
+    assert rows[0] == UrlRow("1", "a") and rows[2] == UrlRow("3", "c")
+    assert isinstance(rows[1], BadRow) and rows[1].reason.code == "invalid_utf8"
 
 
 def test_locator_names_a_file_a_directory_or_a_pattern_in_the_order_of_names(tmp_path: Path) -> None:

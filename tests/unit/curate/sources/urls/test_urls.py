@@ -120,7 +120,7 @@ def test_too_few_pictures_are_an_error_that_says_why(
     listed = write_list(tmp_path / "list.parquet", [server.url(path) for path in paths])
     with pytest.raises(SourceError, match=r"only 25.0% of 4 pictures came.*http_404 3") as caught:
         fetch(listed, min_success=0.5)
-    assert "retry_failed" in caught.value.fix
+    assert "opsin data download CONFIG --retry-failed" in caught.value.fix
     assert fetch(listed, min_success=0.25)
 
 
@@ -150,6 +150,19 @@ def test_reader_gives_every_row_with_its_picture_or_its_reason(
     assert drafts[3].turns[0].question == "What is it?"
     assert drafts[3].turns[0].answer == drafts[3].facts["caption"] == f"picture of {urls[3][-8:]}"
     assert drafts == drafts_of(fetched, listed, facts=["caption"], questions=["What is it?"])
+
+
+def test_reader_refuses_a_bad_line_of_a_list_and_goes_on(
+    tmp_path: Path, server: PictureServer, fetch: Resolve
+) -> None:
+    rows = [f'{{"url": "{server.url(f"/{n}.png")}", "caption": "a", "licence": "CC0-1.0"}}' for n in (1, 2)]
+    listed = tmp_path / "list.jsonl"
+    listed.write_text("\n".join([rows[0], "{bad", rows[1]]))
+    fetched = fetch(listed, min_success=1.0)
+    assert set(server.visits) == {"/1.png", "/2.png"}
+    drafts = drafts_of(fetched, listed)
+    assert [draft.payload.get("failed", "") for draft in drafts] == ["", "json_syntax", ""]
+    assert drafts[1].original_id == "list.jsonl#2" and drafts[1].payload["evidence"]
 
 
 def test_reader_knows_rows_that_were_never_asked_for(
