@@ -142,7 +142,11 @@ def name_keys(prefix: str, original_ids: Sequence[str]) -> list[str]:
 
 
 def _limit(drafts: Sequence[Draft], source: SourceConfig, seed: int) -> list[Draft]:
-    """A seeded choice of at most `limit` drafts per split, in the planned order."""
+    """A seeded choice of at most `limit` drafts per split, in the planned order.
+
+    What the reader refused does not count: of those come along that the choice passed on its way, as many in
+    proportion as the whole source has.
+    """
     if not source.limit:
         return list(drafts)
     numbered = list(enumerate(drafts))
@@ -151,6 +155,6 @@ def _limit(drafts: Sequence[Draft], source: SourceConfig, seed: int) -> list[Dra
     chosen = []
     for index, draft in ranked:
         if taken.get(draft.split, 0) < source.limit:
-            taken[draft.split] = taken.get(draft.split, 0) + 1
+            taken[draft.split] = taken.get(draft.split, 0) + ("failed" not in draft.payload)
             chosen.append((index, draft))
     return [draft for _, draft in sorted(chosen, key=lambda pair: pair[0])]

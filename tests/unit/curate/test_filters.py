@@ -37,6 +37,7 @@ def test_exact_copies_of_a_file_go_before_anything_is_decoded() -> None:
     drawn = [make_candidate("d"), make_candidate("e")]
     verdicts = find_exact_copies([*same, other, *drawn])
     assert {position: reason.other for position, reason in verdicts.items()} == {1: "a"}
+    assert verdicts[1].evidence == f"the same file and text as a: {same[0].original_id}"
 
 
 def test_duplicates_the_second_goes_and_names_the_first() -> None:

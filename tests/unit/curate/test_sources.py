@@ -6,12 +6,13 @@ import lzma
 import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from components.config import CurateConfig
+from components.config import CurateConfig, SourceConfig
 from components.curate.plan import Plan, plan_sources
 from components.curate.sources import READERS
 from components.curate.sources.packages.frames import load_frame
@@ -159,6 +160,26 @@ def test_planning_twice_gives_the_same_drafts(curate_config: Callable[..., Curat
         (t.task.key, t.task.draft) for t in second.samples
     ]
     assert first.sources == second.sources
+
+
+def test_limit_does_not_count_what_the_reader_refused(
+    curate_config: Callable[..., CurateConfig], tmp_path: Path
+) -> None:
+    (tmp_path / "photos" / "train").mkdir(parents=True)
+    for number in range(200):
+        (tmp_path / "photos" / "train" / f"{number}.png").touch()
+        if number % 2:
+            (tmp_path / "photos" / "train" / f"{number}.txt").write_text(str(number))
+    source = SourceConfig(
+        locator=f"folder:{tmp_path / 'photos'}",
+        category="photo",
+        limit=30,
+        options={"validation": 0.0, "test": 0.0},
+    )
+    samples = plan_sources(curate_config(sources=(source,))).samples
+    refused = [each for each in samples if "failed" in each.task.draft.payload]
+    assert len(samples) - len(refused) == 30
+    assert 15 < len(refused) < 60  # as often as in the whole source, of which half is refused
 
 
 def test_limit_takes_at_most_so_many_of_each_split(curate_config: Callable[..., CurateConfig]) -> None:
