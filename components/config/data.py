@@ -107,7 +107,8 @@ class CurateConfig(StageConfig):
     min_samples_per_category: int = Field(50, ge=1)
     """The data gate fails when a category keeps fewer training samples."""
     max_rejected_share: float = Field(0.5, ge=0, le=1)
-    """The data gate fails when a larger share of all samples was rejected."""
+    """The data gate fails when a larger share of all samples was rejected. What a cap of `diversity` leaves
+    out (`label_cap`) counts as sound: it is a choice, and nothing is wrong with it."""
     max_category_share: float = Field(1.0, gt=0, le=1)
     """The data gate fails when one category is a larger share of the training samples."""
     max_drift: float = Field(1.0, ge=0, le=1)

@@ -20,6 +20,8 @@ from components.gates.manifest import COLUMNS, NULLABLE, SPLITS, Stored
 from components.gates.result import GateResult
 
 MAX_REASONS = 3
+LEFT_OUT = frozenset({"label_cap"})
+"""Reasons that say nothing against a sample: there were enough like it."""
 
 
 @dataclass(frozen=True)
@@ -325,8 +327,8 @@ def _balance(manifest: pd.DataFrame, most: float) -> Suite:
 
 def _rejected(num_kept: int, rejected: Mapping[str, int], most: float) -> Suite:
     gxe = expectations()
-    num_rejected = sum(rejected.values())
-    total = num_kept + num_rejected
+    total = num_kept + sum(rejected.values())
+    num_rejected = sum(number for code, number in rejected.items() if code not in LEFT_OUT)
     table = pd.DataFrame({"rejected_share": [num_rejected / total if total else 1.0]})
     return Suite(
         "data/rejected_share",

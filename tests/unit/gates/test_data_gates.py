@@ -293,6 +293,18 @@ def test_too_large_a_rejected_share_fails() -> None:
     assert _failed(_check(_manifest(), num_rejected=5)) == {"data/rejected_share"}
 
 
+def test_what_a_cap_left_out_is_no_dirt() -> None:
+    manifest = _manifest()
+    for rejected, failed in (
+        ({"label_cap": 500, "blank": 1}, set()),
+        ({"label_cap": 500, "unwanted_label": 5000}, {"data/rejected_share"}),
+    ):
+        results = check_dataset(
+            manifest, stored=_stored(manifest), rejected=rejected, requirements=REQUIREMENTS
+        )
+        assert {result.name for result in results if not result.passed} == failed
+
+
 def test_leaked_is_blind_to_near_images_with_other_text() -> None:
     manifest = _manifest()
     manifest.loc[0, "phash"] = manifest.loc[11, "phash"]
