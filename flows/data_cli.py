@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from components.errors import ArtifactMissing, ConfigError
+from components.errors import ConfigError
 from components.progress import console
 
 app = typer.Typer(
@@ -25,7 +25,7 @@ def data() -> None:
 @app.command()
 def show(
     reference: Annotated[
-        str, typer.Argument(metavar="[REF]", help="A dataset's name, curate/FINGERPRINT, or a path.")
+        str, typer.Argument(metavar="[REF]", help="A dataset's name, curate/FINGERPRINT, or its folder.")
     ] = "",
     reason: Annotated[
         str, typer.Option(help="Only what was rejected for this reason, e.g. boilerplate.")
@@ -40,14 +40,21 @@ def show(
 
     It works for a curation that a gate stopped, too.
     """
+    from components.curate.finding import find_curation
     from components.curate.gallery import build_gallery
 
     directory = find_curation(reference, workspace)
     gallery = build_gallery(directory, per_group=num, reason=reason)
     if reason and not gallery.rejected:
         known = sorted({code for step in gallery.funnel for code in step["reasons"]})
-        raise ConfigError(f"nothing was rejected for '{reason}'", fix=f"reasons: {', '.join(known)}")
+        raise ConfigError(
+            f"nothing is known to be rejected for '{reason}'",
+            where=str(directory),
+            fix=f"reasons: {', '.join(known)}" if known else "name another curation: this one has no logs",
+        )
     console.print(f"[bold]{directory}[/]")
+    if not gallery.funnel:
+        console.print("no logs here, as of a restored dataset: what was rejected is not known")
     funnel = Table("filter", "in", "rejected", "kept", "s", "samples/s", "reasons", box=None)
     for step in gallery.funnel:
         reasons = ", ".join(f"{code} {count:,}" for code, count in step["reasons"].items())
@@ -74,19 +81,22 @@ def show(
 
 @app.command()
 def publish(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="A dataset's name, or curate/FINGERPRINT.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="A dataset's name, curate/FINGERPRINT, or its folder.")
+    ],
     target: Annotated[Path, typer.Argument(help="Directory to write; new, or of an earlier publication.")],
     limits: Annotated[str, typer.Option(help="Known limits, for the dataset card.")] = "",
     push: Annotated[str, typer.Option(help="Also upload to this hub repository (ORG/NAME).")] = "",
     workspace: Workspace = Path("."),
 ) -> None:
-    """Write a dataset in the hub's layout, with a dataset card: counts, licences, filters, gates, limits."""
-    from components.artifacts import Dataset, Record
+    """Write a dataset in the hub's layout, with a card: counts, mixture, licences, filters, gates, limits."""
     from components.curate import publish as publishing
+    from components.curate.finding import find_dataset, find_mixture
 
-    directory = find_curation(reference, workspace)
-    dataset = Dataset.model_validate(Record.load(directory / "record.json").artifact)
-    card = publishing.publish(dataset, target, limits=limits)
+    dataset = find_dataset(reference, workspace)
+    mixture = find_mixture(dataset, workspace)
+    card = publishing.publish(dataset, target, limits=limits, weights=mixture.weights if mixture else {})
+    console.print(f"[bold]dataset[/] {dataset.name}, version {dataset.version}")
     console.print(f"[bold]card[/] {card}")
     if push:
         console.print(f"[bold]hub[/] {publishing.push(target, push)}")
@@ -146,32 +156,3 @@ def pull(
     from components.storage import pull as pull_version
 
     console.print(f"[bold]data[/] {pull_version(name, version, workspace=workspace, remote=remote)}")
-
-
-def find_curation(reference: str, workspace: Path) -> Path:
-    """Directory of a curation, finished or stopped by a gate.
-
-    Args:
-        reference: A path, `curate/FINGERPRINT`, a dataset's name, or nothing: the newest.
-
-    Raises:
-        ArtifactMissing: there is none.
-    """
-    from components.artifacts import Record
-
-    if reference and Path(reference).is_dir():
-        path = Path(reference)
-        return next((each for each in (path, path.parent) if (each / "logs" / "funnel.json").is_file()), path)
-    artifacts = workspace / ".opsin" / "artifacts"
-    found = sorted(artifacts.glob("curate/*/logs/funnel.json"), key=lambda path: path.stat().st_mtime)
-    for path in reversed(found):
-        directory = path.parent.parent
-        record = directory / "record.json"
-        name = Record.load(record).artifact["name"] if record.is_file() else ""
-        if not reference or reference == name or f"curate/{directory.name}".startswith(reference):
-            return directory
-    raise ArtifactMissing(
-        f"no curation goes by '{reference}'" if reference else "nothing was curated here yet",
-        where=str(artifacts),
-        fix="run one: opsin run CONFIG --to curate",
-    )

@@ -73,14 +73,19 @@ def build_gallery(directory: Path, *, per_group: int = 24, reason: str = "") -> 
         directory: `.opsin/artifacts/curate/<fingerprint>`.
         per_group: Samples shown of each category and of each reason, spread evenly.
         reason: Show only what was rejected for this; empty: everything.
+
+    A restored dataset has no logs: then what was kept is all there is to see.
     """
-    funnel = json.loads((directory / "logs" / "funnel.json").read_text())["filters"]
-    quarantine = pd.read_parquet(directory / "logs" / "quarantine.parquet")
-    rejected = tuple(
-        _group(code, rows, directory / "logs" / "quarantine", per_group)
-        for code, rows in quarantine.groupby("reason")
-        if not reason or code == reason
-    )
+    logs = directory / "logs"
+    funnel: list[dict[str, Any]] = []
+    rejected: tuple[Group, ...] = ()
+    if (logs / "funnel.json").is_file():
+        funnel = json.loads((logs / "funnel.json").read_text())["filters"]
+        rejected = tuple(
+            _group(code, rows, logs / "quarantine", per_group)
+            for code, rows in pd.read_parquet(logs / "quarantine.parquet").groupby("reason")
+            if not reason or code == reason
+        )
     kept: tuple[Group, ...] = ()
     manifest = directory / "output" / "manifest.parquet"
     if not reason and manifest.is_file():

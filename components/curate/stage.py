@@ -52,7 +52,7 @@ def curate(run: Run, *, config: CurateConfig) -> Fields:
         funnel, gates = sift(engine, plan, config, run.scratch, run.logs)
         write_quarantine(engine, funnel.rejected, tasks, run.logs)
         draw_contact_sheet(funnel.kept, funnel.rejected, run.logs / "contact.png")
-        _report(run, funnel)
+        _report(run, funnel, config.name)
         write_dataset(
             engine,
             deliver(engine, funnel.kept, config, run.scratch),
@@ -112,7 +112,7 @@ def _previous(config: CurateConfig) -> pd.DataFrame | None:
     return pd.read_parquet(path) if path.is_file() else None
 
 
-def _report(run: Run, funnel: Funnel) -> None:
+def _report(run: Run, funnel: Funnel, name: str) -> None:
     """Counts for the record and the report."""
     kept, rejected = len(funnel.kept), len(funnel.rejected)
     run.metrics |= {
@@ -126,6 +126,7 @@ def _report(run: Run, funnel: Funnel) -> None:
         run.metrics[f"funnel/{step.name}/seconds"] = step.seconds
     counts = Counter((each.category, each.split, each.group) for each in funnel.kept)
     report = {
+        "name": name,
         "filters": [asdict(step) for step in funnel.steps],
         "text_checks": funnel.text_steps,
         "notes": funnel.notes,
