@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -24,7 +25,7 @@ def stage(name: str, artifact: Artifact) -> None:
         )
         for title, page in pages(Path(artifact.record).parent / "logs").items():
             if page.is_file():
-                part = page.parent.name.replace("_", "-")
+                part = re.sub(r"[^a-z0-9]+", "-", f"{page.parent.name}/{page.name}")
                 create_link_artifact(page.resolve().as_uri(), key=f"{key}-{part}", link_text=title)
     elif isinstance(artifact, Scores):
         scores = json.loads((artifact.path / "scores.json").read_text())

@@ -38,7 +38,7 @@ class DataSection:
     splits: tuple[str, ...]
     contact: str | None
     links: tuple[tuple[str, str], ...]
-    """Name and address of pages with more: the gallery, Great Expectations' Data Docs."""
+    """Name and address of pages with more: the gallery, the balance of labels, Data Docs."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def pages(logs: Path) -> dict[str, Path]:
     """Pages that curation leaves beside its output, by what they are called."""
     return {
         "gallery of what was kept and rejected": logs / "gallery.html",
+        "balance of the labels": logs / "balance.png",
+        "balance in numbers": logs / "balance.json",
         "Great Expectations' Data Docs": logs / "data_docs" / "index.html",
     }
 

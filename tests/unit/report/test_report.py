@@ -261,3 +261,17 @@ def test_duration_reads_well(seconds: float, text: str) -> None:
 def test_counts_and_sizes_read_well() -> None:
     assert [count(n) for n in (12, 48123, 3_200_000)] == ["12", "48,123", "3.20M"]
     assert [size(n) for n in (640, 12_300_000)] == ["640 B", "12.3 MB"]
+
+
+def test_report_links_the_balance_of_labels_where_there_is_one(tmp_path: Path) -> None:
+    life = whole(tmp_path)
+    page, _ = written(life)
+    assert not any("balance" in link for link in page.links)
+    (funnel,) = tmp_path.rglob("logs/funnel.json")
+    for name in ("balance.png", "balance.json"):
+        funnel.with_name(name).write_text("")
+    page, _ = written(life)
+    assert {link.rpartition("/")[2] for link in page.links if "balance" in link} == {
+        "balance.png",
+        "balance.json",
+    }
