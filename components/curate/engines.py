@@ -14,13 +14,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from typing import Any, Protocol, TypeVar
 
 from components.config import Execution
 from components.environments import QUIET
+from components.processes import Sweeper
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -110,11 +111,14 @@ def _ray(execution: Execution) -> Iterator[Engine]:
     os.environ.update({name: value for name, value in QUIET.items() if name.startswith("RAY")})
     import ray  # a second and a half, and only here
 
-    if execution.ray_address:
-        ray.init(address=execution.ray_address, log_to_driver=False)
-    else:
-        ray.init(num_cpus=execution.workers, include_dashboard=False, log_to_driver=False)
-    try:
+    with ExitStack() as stack:
+        if execution.ray_address:
+            ray.init(address=execution.ray_address, log_to_driver=False)
+        else:
+            # After a `kill -9` Ray's two agents (185 MB) stay for a minute: each wants to tell Ray's server,
+            # which is dead as well, and how long it tries is no setting.
+            sweeper = stack.enter_context(closing(Sweeper()))
+            with sweeper.marking():
+                ray.init(num_cpus=execution.workers, include_dashboard=False, log_to_driver=False)
+        stack.callback(ray.shutdown)
         yield RayEngine(ray)
-    finally:
-        ray.shutdown()

@@ -1,11 +1,12 @@
 """Watches over one server process so that it can never become an orphan. Standard library only.
 
-    python guard.py [--grace SECONDS] -- COMMAND...
+    python guard.py [--grace SECONDS] [--descriptors N,...] -- COMMAND...
 
 The one who starts a guard keeps the write end of the guard's standard input. When that closes (a normal
 stop, or the starter's death by any signal) the guard ends the command and everything it has started.
 Written to that pipe, `detach` makes the guard live on; SIGTERM ends it then. Should the guard itself be
-killed, the kernel (PR_SET_PDEATHSIG, Linux) signals the command.
+killed, the kernel (PR_SET_PDEATHSIG, Linux) signals the command. Open descriptors (listening sockets) are
+handed on to the command and kept by nobody else, so that they close when it ends.
 
 It runs as a file, not as a module: importing the package around it would cost every server a second.
 """
@@ -31,7 +32,7 @@ class Ended(Exception):
     """The guard was asked to end by a signal."""
 
 
-def guard(command: list[str], *, grace_s: float) -> int:
+def guard(command: list[str], *, grace_s: float, descriptors: list[int]) -> int:
     """Run `command` until it ends or the guard is told to end it; gives its exit status."""
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc:
@@ -48,8 +49,14 @@ def guard(command: list[str], *, grace_s: float) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=end_with_guard
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=end_with_guard,
+        pass_fds=descriptors,
     )
+    for descriptor in descriptors:
+        os.close(descriptor)
     try:
         _watch(child)
     except Ended:
@@ -119,11 +126,13 @@ def _is_zombie(pid: int) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    grace_s = 10.0
+    grace_s, descriptors = 10.0, list[int]()
     if arguments[0] == "--grace":
         grace_s, arguments = float(arguments[1]), arguments[2:]
-    assert arguments[0] == "--", "usage: guard.py [--grace SECONDS] -- COMMAND..."
-    return guard(arguments[1:], grace_s=grace_s)
+    if arguments[0] == "--descriptors":
+        descriptors, arguments = [int(number) for number in arguments[1].split(",")], arguments[2:]
+    assert arguments[0] == "--", "usage: guard.py [--grace SECONDS] [--descriptors N,...] -- COMMAND..."
+    return guard(arguments[1:], grace_s=grace_s, descriptors=descriptors)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -44,21 +45,36 @@ class Handle:
 
 
 class Server:
-    """One running server. `stop` ends it; so does the death of this process; `detach` lets it live on."""
+    """One running server. `stop` ends it; so does the death of this process; `detach` lets it live on.
+
+    Args:
+        sockets: Handed over: the command has them under the same descriptor numbers, this process no more.
+    """
 
     def __init__(
-        self, name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str]
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         self.name, self.log = name, log
+        descriptors = [each.fileno() for each in sockets]
+        handed = ["--descriptors", ",".join(map(str, descriptors))] if descriptors else []
         with log.open("ab") as file:
             self._guard = subprocess.Popen(
-                [sys.executable, "-I", guard.__file__, "--grace", str(GRACE_S), "--", *command],
+                [sys.executable, "-I", guard.__file__, "--grace", str(GRACE_S), *handed, "--", *command],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
                 start_new_session=True,
+                pass_fds=descriptors,
             )
+        for each in sockets:
+            each.close()
         self.handle = Handle(self._guard.pid, psutil.Process(self._guard.pid).create_time())
 
     def running(self) -> bool:
@@ -95,6 +111,25 @@ def stop_all(servers: Iterable[Server]) -> None:
         server.release()
     for server in running:
         server.stop()
+
+
+def listen(preferred: int) -> socket.socket:
+    """A socket that listens on the loopback interface, on `preferred` where that port is free.
+
+    The port is ours from here on. One that was only found free can be another's a moment later.
+    """
+    for port in (preferred, 0):
+        each = socket.socket()
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a server before left in TIME_WAIT
+        try:
+            each.bind(("127.0.0.1", port))
+            each.listen(2048)  # with SO_REUSEADDR it is here that of two only one succeeds
+            return each
+        except OSError as error:
+            each.close()
+            if error.errno != errno.EADDRINUSE or port == 0:
+                raise
+    raise AssertionError("unreachable")
 
 
 def free_ports(number: int) -> list[int]:

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from socket import create_connection
 
 import psutil
 import pytest
 
-from components.processes import Handle, Server, stop_all
+from components.processes import Handle, Server, listen, port_taken, stop_all
 
 TREE = """
 import os, subprocess, sys, time
@@ -25,6 +26,7 @@ time.sleep(300)
 STARTER = """
 import os, sys, time
 from pathlib import Path
+from socket import create_connection
 from components.processes import servers as processes
 processes.GRACE_S = 1.0
 server = processes.Server("tree", sys.argv[3:], log=Path(sys.argv[1]), environment=os.environ)
@@ -121,3 +123,24 @@ def test_server_that_ends_by_itself_is_not_running_and_shows_its_log(tmp_path: P
         time.sleep(0.02)
     assert server.tail() == "no such model"
     server.stop()
+
+
+def test_server_inherits_its_socket_and_keeps_it_no_longer_than_it_runs(tmp_path: Path) -> None:
+    answer = "import socket, sys; socket.socket(fileno=int(sys.argv[1])).accept()[0].sendall(b'mine')"
+    socket = listen(0)
+    port = socket.getsockname()[1]
+    command = [sys.executable, "-c", answer, str(socket.fileno())]
+    server = Server("one answer", command, log=tmp_path / "log", environment=os.environ, sockets=[socket])
+    with create_connection(("127.0.0.1", port), timeout=30) as connection:
+        assert connection.recv(4) == b"mine"
+    server.stop()
+    assert not port_taken(port)
+
+
+def test_listen_takes_the_preferred_port_where_nobody_listens() -> None:
+    with listen(0) as first:
+        preferred = first.getsockname()[1]
+        with listen(preferred) as second:
+            assert second.getsockname()[1] not in (preferred, 0)
+    with listen(preferred) as third:
+        assert third.getsockname()[1] == preferred
