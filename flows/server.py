@@ -16,11 +16,18 @@ from pathlib import Path
 import httpx
 
 from components.errors import ServerError
-from components.processes import Server, free_ports, port_taken
+from components.processes import Server, listen
 
 PORT = 4200
 """Prefect's usual port; a free one is taken when it is in use."""
 START_TIMEOUT_S = 120.0
+SERVE = """
+import socket, sys, uvicorn
+application = "prefect.server.api.server:create_app"
+config = uvicorn.Config(application, factory=True, lifespan="on", log_level="error")
+uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+"""
+"""Not `uvicorn --fd`: that takes the socket for a Unix one, and leaves TCP_NODELAY off."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +62,15 @@ def start_prefect_server(home: Path) -> PrefectServer:
     if configured:
         return PrefectServer(configured)
     assert "prefect" not in sys.modules, "the server must be known before prefect is imported"
-    port = free_ports(1)[0] if port_taken(PORT) else PORT
-    url = f"http://127.0.0.1:{port}/api"
-    application = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
+    # Listening before the server is started: who answers on this port can be no other run's server.
+    listening = listen(PORT)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
     server = Server(
         "prefect",
-        [sys.executable, "-m", "uvicorn", *application, "--port", str(port), "--log-level", "error"],
+        [sys.executable, "-c", SERVE, str(listening.fileno())],
         log=home / "prefect-server.log",
         environment=os.environ | {"PREFECT__SERVER_FINAL": "1", "PREFECT_UI_API_URL": url},
+        sockets=[listening],
     )
     atexit.register(server.stop)
     os.environ["PREFECT_API_URL"] = url
@@ -76,7 +84,7 @@ def _wait(server: Server, url: str) -> None:
             if httpx.get(f"{url}/health", timeout=5).status_code == 200:
                 return
         except httpx.TransportError:
-            pass  # not listening yet
+            pass  # nobody accepts yet
         time.sleep(0.05)
     raise ServerError(
         f"Prefect's server did not come up:\n    {server.tail()}",
