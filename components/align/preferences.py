@@ -51,7 +51,8 @@ def prefer(run: Run, *, config: PreferConfig, checkpoint: Checkpoint, dataset: D
         ContractMismatch: the checkpoint's processor is not the one it was trained with.
     """
     torch.set_num_threads(config.execution.threads)
-    questions = choose_questions(read_samples(dataset, "train"), num=config.prompts, seed=config.seed)
+    samples = read_samples(dataset, "train", categories=config.categories or None)
+    questions = choose_questions(samples, num=config.prompts, seed=config.seed)
     answers = _sample(checkpoint, questions, config)
     pairs = make_pairs(questions, answers)
     # A run killed half-way may have left its output.

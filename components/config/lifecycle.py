@@ -67,6 +67,7 @@ class LifecycleConfig(Frozen):
         named = {
             "ablate.objective": list(self.ablate.objective),
             "pretrain.max_shift": list(self.pretrain.max_shift),
+            "align.categories": list(self.align.categories),
             "evaluate.min_gain": [group.partition("/")[0] for group in self.evaluate.min_gain],
         }
         for key, names in named.items():

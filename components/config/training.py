@@ -137,6 +137,8 @@ class SamplingConfig(Frozen):
 
     prompts: int = Field(400, ge=8)
     """Training questions that the model answers to make preference pairs."""
+    categories: tuple[str, ...] = ()
+    """Categories that are asked about; empty: all. Leave out those whose answers cannot be seen."""
     samples_per_prompt: int = Field(4, ge=1)
     temperature: float = Field(1.0, gt=0)
     max_new_tokens: int = Field(24, ge=1)

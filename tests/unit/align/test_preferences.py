@@ -63,6 +63,16 @@ def test_prefer_random_checkpoint_too_few_pairs_fails_its_gate(
         prefer(config=config, checkpoint=tiny_checkpoint, dataset=tiny_dataset)
 
 
+def test_prefer_asks_only_about_the_categories_named(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
+) -> None:
+    known = sorted({each.category for each in read_samples(tiny_dataset, "train") if each.image})
+    for named, asked in (((), known), (tuple(known[:1]), known[:1])):
+        config = _config(tmp_path, categories=named, prompts=60)
+        pairs = read_pairs(prefer(config=config, checkpoint=tiny_checkpoint, dataset=tiny_dataset).path)
+        assert sorted({each.category for each in pairs}) == asked
+
+
 def test_prefer_twice_gives_the_same_bytes(
     tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
 ) -> None:
