@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def encode_json(candidate: Candidate) -> bytes:
         "group": candidate.group,
         "split": candidate.split,
         "source": candidate.source,
-        "turns": [asdict(turn) for turn in candidate.turns],
+        "turns": [{"question": turn.question, "answer": turn.answer} for turn in candidate.turns],
     }
     return json.dumps(content, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
 
