@@ -69,7 +69,7 @@ def measure_files(root: Path, samples: list[Planned], pictures: list[bytes]) -> 
     hashes = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(len(delivered))]
     with Memory() as row_memory:
         rows = [
-            manifest_row(each, f"train-jpg-{number // 1000:05d}.tar", number % 1000, name)
+            manifest_row(each, f"train-jpg-{number // 1000:05d}.tar", number % 1000, name, 271)
             for number, (each, name) in enumerate(zip(delivered, hashes, strict=True))
         ]
     begin = time.process_time()

@@ -50,7 +50,8 @@ def write_quarantine(
         places[code] += 1
         name = f"{code}-{number:05d}.tar"
         members.setdefault(name, []).append((each.candidate, tasks[key]))
-        row = manifest_row(Delivered(each.candidate, *_kept(each.candidate)), name, index, "")
+        delivered = Delivered(each.candidate, *_kept(each.candidate))
+        row = manifest_row(delivered, name, index, "", len(encode_json(each.candidate)))
         rows.append(row | {"reason": code, "other": each.reason.other, "evidence": each.reason.evidence})
     jobs = [QuarantineJob(directory / name, tuple(each)) for name, each in sorted(members.items())]
     with Bar("write quarantine", total=len(jobs), unit="samples") as bar:

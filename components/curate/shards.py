@@ -82,9 +82,9 @@ def write_dataset(
             hashes |= written
             bar.advance(units=len(written))
     rows = [
-        manifest_row(each, f"{name}.tar", index, hashes[each.candidate.key])
-        for name, members in shards.items()
-        for index, each in enumerate(members)
+        manifest_row(each, f"{name}.tar", index, hashes[each.candidate.key], len(text))
+        for (name, members), job in zip(shards.items(), jobs, strict=True)
+        for index, (each, (*_, text)) in enumerate(zip(members, job.members, strict=True))
     ]
     manifest = output / "manifest.parquet"
     write_table(rows, SCHEMA, manifest)
@@ -153,8 +153,15 @@ def encode_json(candidate: Candidate) -> bytes:
     return json.dumps(content, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
 
 
-def manifest_row(sample: Delivered, shard: str, index: int, sha256: str) -> dict[str, Any]:
-    """A manifest row: provenance, licence, and everything that was measured."""
+def manifest_row(sample: Delivered, shard: str, index: int, sha256: str, json_bytes: int) -> dict[str, Any]:
+    """A manifest row: provenance, licence, and everything that was measured.
+
+    Args:
+        shard: File name of its tar.
+        index: Its place there.
+        sha256: Over the delivered picture; empty for text.
+        json_bytes: Size of the JSON beside it.
+    """
     each = sample.candidate
     picture, header = each.picture, each.header
     return {
@@ -189,7 +196,7 @@ def manifest_row(sample: Delivered, shard: str, index: int, sha256: str) -> dict
         "num_chars": sum(len(turn.question) + len(turn.answer) for turn in each.turns),
         "num_words": sum(len(turn.question.split()) + len(turn.answer.split()) for turn in each.turns),
         "sha256": sha256,
-        "bytes": (sample.place.size if sample.place else 0) + len(encode_json(each)),
+        "bytes": (sample.place.size if sample.place else 0) + json_bytes,
     }
 
 

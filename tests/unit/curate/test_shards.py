@@ -84,7 +84,7 @@ def test_manifest_tells_a_file_named_for_another_format(tmp_path: Path, misnamed
     delivered = make_delivered(tmp_path, 0)
     header = Header("png", 8, 8, 99, "0" * 64, misnamed=misnamed)
     told = replace(delivered, candidate=replace(delivered.candidate, header=header))
-    assert manifest_row(told, "train-png-00000.tar", 0, "")["misnamed"] is misnamed
+    assert manifest_row(told, "train-png-00000.tar", 0, "", 99)["misnamed"] is misnamed
 
 
 def test_shards_one_changed_sample_touches_one_shard(tmp_path: Path, engine: LocalEngine) -> None:
