@@ -1,23 +1,25 @@
-"""Run every benchmark and write `benchmarks/RESULTS.md`: `python -m benchmarks [--quick]`, or `make bench`.
+"""Run benchmarks, write `benchmarks/RESULTS.md`: `make bench`, or `python -m benchmarks [NAME ...] [--quick]`.
 
-Each script runs in a process of its own. One that fails is named in the results with what it said, and the
-others go on; the exit status then is 1.
+Each script runs in a process of its own and leaves `benchmarks/results/NAME.json`; the page is made of all
+that lie there. One that fails keeps its earlier result, and the others go on; the exit status then is 1.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import quick
+from components.artifacts import write_atomic
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
+KEPT = HERE / "results"
 RUNS_ALONE = 'if __name__ == "__main__":'
 
 
@@ -27,41 +29,38 @@ def scripts() -> list[str]:
     return [path.stem for path in paths if RUNS_ALONE in path.read_text()]
 
 
-def run(name: str, *, short: bool) -> dict[str, Any]:
-    """The JSON object that a script prints last, or `error`."""
+def run(name: str, *, short: bool) -> str:
+    """Run a script and keep the JSON object that it prints last; gives what it said when it failed."""
     print(f"benchmark: {name}, since {datetime.now():%H:%M:%S}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if short else [])]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        return {"name": name, "error": done.stderr.strip()[-2000:]}
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+        return done.stderr.strip()[-2000:]
+    result = json.loads(done.stdout.strip().splitlines()[-1]) | {"quick": short}
+    KEPT.mkdir(exist_ok=True)
+    write_atomic(KEPT / f"{name}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return ""
 
 
-def render(results: list[dict[str, Any]], *, short: bool) -> str:
-    """The page: a line per claim and peer, then each result in full."""
+def render(results: Sequence[Mapping[str, Any]]) -> str:
+    """The page: a line per claim and peer."""
     lines = [
         "# Benchmarks",
         "",
-        f"Written by `make bench`{' with --quick: less certain' if short else ''}; do not edit. Ratios are",
-        "how many times better ours is, with a bootstrap interval of 95% where one was computed.",
-        "Contenders run interleaved on the same input; the floor is the least that any of them must do.",
+        "Written by `make bench`; do not edit. Ratios are how many times better ours is, with a bootstrap",
+        "interval of 95% where one was computed. Contenders run interleaved on the same input; the floor is",
+        "the least that any of them must do. Each result in full, with versions and machine: `results/`.",
         "",
         "| benchmark | claim | ours | peer | theirs | ratio | share of the floor |",
         "|---|---|---|---|---|---|---|",
     ]
     for result in results:
         lines += _rows(result)
-    for result in results:
-        body = json.dumps(result, indent=1, ensure_ascii=False)
-        lines += ["", f"## {result['name']}", "", "```json", body, "```"]
     return "\n".join(lines) + "\n"
 
 
 def _rows(result: Mapping[str, Any]) -> list[str]:
-    name = f"[{result['name']}]({result['name']}.py)"
-    if "error" in result:
-        return [f"| {name} | did not run: see below | | | | | |"]
+    name = f"[{result['name']}](results/{result['name']}.json)" + " (quick)" * bool(result.get("quick"))
     ours = _shown(result.get("ours"), str(result.get("unit", "")))
     share = f"{result['share_of_floor']:.2f}" if "share_of_floor" in result else ""
     claim, peers = result.get("claim", ""), result.get("peers") or {}
@@ -76,7 +75,7 @@ def _rows(result: Mapping[str, Any]) -> list[str]:
 
 def _shown(value: object, unit: str) -> str:
     if not isinstance(value, int | float):
-        return "see below"
+        return "see there"
     return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}") + f" {unit}".rstrip()
 
 
@@ -88,14 +87,21 @@ def _ratio(ratio: object, interval: object) -> str:
 
 
 def main() -> None:
-    short = quick(__doc__ or "")
-    results: list[dict[str, Any]] = []
-    for name in scripts():
-        results.append(run(name, short=short))
-        RESULTS.write_text(render(results, short=short))  # what is done is not lost with what is not
-    failed = [str(result["name"]) for result in results if "error" in result]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(scripts())}")
+    parser.add_argument("--quick", action="store_true", help="each within a minute; less certain")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(scripts()))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(scripts())}")
+    failed = {}
+    for name in arguments.names or scripts():
+        problem = run(name, short=arguments.quick)
+        if problem:
+            failed[name] = problem
+        RESULTS.write_text(render([json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))]))
     print(f"written: {RESULTS}", file=sys.stderr)
-    sys.exit(f"did not run: {', '.join(failed)}" if failed else 0)
+    sys.exit("\n".join(f"{name} did not run: {problem}" for name, problem in failed.items()))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def main() -> None:
             "peers": {peer: results[peer]["cer"]["value"]},
             "floor": None,
             "ratios": {peer: results[peer]["cer"]["value"] / max(results["ours"]["cer"]["value"], 1e-9)},
-            "intervals": {who: each["cer"]["interval"] for who, each in results.items()},
+            "error_rate_intervals": {who: each["cer"]["interval"] for who, each in results.items()},
             "pictures": len(drawn),
             "results": results,
             "versions": {

@@ -70,10 +70,12 @@ def measure_plan(root: Path, count: int) -> tuple[dict[str, float], list[Planned
     with Memory() as statuses_and_drafts:
         drafts = READER.plan({"data": root / "store"}, source, config)
     with Memory() as planned_memory:
-        planned = [_planned(number, draft, source) for number, draft in enumerate(drafts)]
+        planned = [_planned(number, draft, source, root / "store") for number, draft in enumerate(drafts)]
     with Memory() as measured:
         candidates = [_measured(number, each.candidate) for number, each in enumerate(planned)]
-    samples = [Planned(each.task, one, source) for each, one in zip(planned, candidates, strict=True)]
+    samples = [
+        Planned(each.task, one, source, root / "store") for each, one in zip(planned, candidates, strict=True)
+    ]
     tasks = [each.task for each in samples[:250]]
     found = {
         "list_bytes_on_disk": listed.stat().st_size / count,
@@ -88,7 +90,7 @@ def measure_plan(root: Path, count: int) -> tuple[dict[str, float], list[Planned
     return found, samples
 
 
-def _planned(number: int, draft: Any, source: SourceConfig) -> Planned:
+def _planned(number: int, draft: Any, source: SourceConfig, path: Path) -> Planned:
     key = f"list-{number:09d}"
     candidate = Candidate(
         key=key,
@@ -103,7 +105,7 @@ def _planned(number: int, draft: Any, source: SourceConfig) -> Planned:
         label=draft.label,
         facts=draft.facts,
     )
-    return Planned(Task(key, "urls", draft), candidate, source)
+    return Planned(Task(key, "urls", draft), candidate, source, path)
 
 
 def _measured(number: int, candidate: Candidate) -> Candidate:
