@@ -1,4 +1,6 @@
-"""Run benchmarks, write `benchmarks/RESULTS.md`: `make bench`, or `python -m benchmarks [NAME ...] [--quick]`.
+"""Run benchmarks and write `benchmarks/RESULTS.md`: `make bench`, or
+
+    python -m benchmarks [NAME ...] [--quick]
 
 Each script runs in a process of its own and leaves `benchmarks/results/NAME.json`; the page is made of all
 that lie there. One that fails keeps its earlier result, and the others go on; the exit status then is 1.
