@@ -64,7 +64,7 @@ def run(
     from components.curate import preflight
 
     # What a source holds, and which ones this machine can have, is part of the data's identity.
-    available = resolved.model_copy(update={"curate": preflight(resolved.curate)})
+    available = resolved.with_data(preflight(resolved.curate))
     if dry_run:
         console.print(_plan(available, to))
         return

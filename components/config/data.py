@@ -130,15 +130,25 @@ class CurateConfig(StageConfig):
     @model_validator(mode="after")
     def _categories_exist(self) -> CurateConfig:
         """What names a category names one that a source gives."""
+        self.check_categories(self._named_categories())
+        return self
+
+    def check_categories(self, named: Iterable[tuple[str, Iterable[str]]]) -> None:
+        """
+        Args:
+            named: Key of the config → the categories that stand there.
+
+        Raises:
+            ValueError: no source gives one of them.
+        """
         known = {source.category for source in self.sources}
-        for key, names in self._named_categories():
+        for key, names in named:
             unknown = sorted(set(names) - known)
             if unknown:
                 raise ValueError(
                     f"{key}: no source has the category {', '.join(unknown)}; "
                     f"categories: {', '.join(sorted(known))}"
                 )
-        return self
 
     def of_sources(self, sources: tuple[SourceConfig, ...]) -> CurateConfig:
         """This config with some of its sources only, and without what names categories of the others."""

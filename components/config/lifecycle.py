@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -63,18 +64,29 @@ class LifecycleConfig(Frozen):
     @model_validator(mode="after")
     def _categories_exist(self) -> LifecycleConfig:
         """What names a category names one that a source gives."""
-        known = {source.category for source in self.curate.sources}
-        named = {
-            "ablate.objective": list(self.ablate.objective),
-            "pretrain.max_shift": list(self.pretrain.max_shift),
-            "align.categories": list(self.align.categories),
+        named: dict[str, Iterable[str]] = {
+            "ablate.objective": self.ablate.objective,
+            "pretrain.max_shift": self.pretrain.max_shift,
+            "align.categories": self.align.categories,
             "evaluate.min_gain": [group.partition("/")[0] for group in self.evaluate.min_gain],
         }
-        for key, names in named.items():
-            unknown = sorted(set(names) - known)
-            if unknown:
-                raise ValueError(
-                    f"{key}: no source has the category {', '.join(unknown)}; "
-                    f"categories: {', '.join(sorted(known))}"
-                )
+        self.curate.check_categories(named.items())
         return self
+
+    def with_data(self, curate: CurateConfig) -> LifecycleConfig:
+        """This config with what preflight left of the data, and without what names categories that are gone.
+
+        `evaluate.min_gain` stays as it is: what must be shown is not shown by data that are not there.
+        """
+        gone = {each.category for each in self.curate.sources} - {each.category for each in curate.sources}
+        objective = {name: weight for name, weight in self.ablate.objective.items() if name not in gone}
+        shift = {name: most for name, most in self.pretrain.max_shift.items() if name not in gone}
+        asked = tuple(name for name in self.align.categories if name not in gone)
+        return self.model_copy(
+            update={
+                "curate": curate,
+                "ablate": self.ablate.model_copy(update={"objective": objective}),
+                "pretrain": self.pretrain.model_copy(update={"max_shift": shift}),
+                "align": self.align.model_copy(update={"categories": asked}),
+            }
+        )

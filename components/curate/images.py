@@ -5,10 +5,10 @@
     stored = encode(fit(examined.image, 384, "pad"), "jpeg", 90)
 
 JPEGs are decoded at 1/2, 1/4 or 1/8 of their size in the DCT domain, to no less than what is needed, by
-simplejpeg: the pixels and the speed of Pillow and OpenCV (within 3%, 2 to 16 megapixels), but unlike them it
-tells what libjpeg warns of, so that data missing in the middle is found. Everything else is decoded whole
-and reduced band by band, so that the peak of memory is the decoder's own buffer: 4 bytes a pixel, 6 for a
-progressive JPEG, 16 for WebP.
+simplejpeg: the pixels of Pillow, in its time (2.65 ms to 2.77 at 2 megapixels), but it tells what libjpeg
+warns of, so that data missing in the middle is found. Everything else is decoded whole and reduced band by
+band, so that the peak of memory is the decoder's own buffer: 4 bytes a pixel, 6 for a progressive JPEG, 16
+for WebP.
 """
 
 from __future__ import annotations

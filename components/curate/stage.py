@@ -101,8 +101,10 @@ def assert_no_drift(dataset: Dataset, config: CurateConfig) -> None:
         GateFailed: it differs by more than `max_drift`.
     """
     previous = _previous(config) if config.max_drift < 1 else None
+    if previous is None:
+        return
     manifest = pd.read_parquet(dataset.path / "manifest.parquet")
-    if previous is not None and not previous.equals(manifest):
+    if not previous.equals(manifest):
         require(check_drift(manifest, previous, config.max_drift), where=f"data/{config.name}")
 
 

@@ -15,7 +15,7 @@ from dvc_objects.fs.local import LocalFileSystem
 from components.artifacts import Dataset, link_files
 from components.config import load
 from components.errors import ArtifactMissing, ContractMismatch
-from components.storage.remotes import choose_remote, keep_remote, remote_errors
+from components.storage.remotes import keep_remote, known_version, remote_errors
 from components.storage.repository import open_repository
 from components.storage.version import dataset_version
 
@@ -126,17 +126,10 @@ def checkout_version(target: Path, version: str, *, workspace: Path, remote: str
     wanted = HashInfo("md5", version)
     with open_repository(workspace, remote) as repository:
         cache = repository.cache.local
-        with remote_errors(workspace, remote):
-            try:
-                repository.cloud.pull([wanted])
-                tree = Tree.load(cache, wanted)
-                repository.cloud.pull([oid for _, _, oid in tree])
-            except FileNotFoundError as error:
-                raise ArtifactMissing(
-                    f"no dataset of version {version} in the cache or the remote: {error}",
-                    where=choose_remote(workspace, remote).shown,
-                    fix="check the version, and the remote (`curate.remote`; `--remote` when restoring)",
-                ) from error
+        with known_version(workspace, remote, version):
+            repository.cloud.pull([wanted])
+            tree = Tree.load(cache, wanted)
+            repository.cloud.pull([oid for _, _, oid in tree])
         target.parent.mkdir(parents=True, exist_ok=True)
         files = LocalFileSystem()  # type: ignore[no-untyped-call]
         checkout(str(target), files, tree, cache, force=True)

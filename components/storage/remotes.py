@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dvc.config import Config
 from dvc.exceptions import FileTransferError
 
-from components.errors import OpsinError
+from components.errors import ArtifactMissing, OpsinError
 from components.progress import console
 
 NAME = "opsin"
@@ -127,6 +127,25 @@ def remote_errors(root: Path, url: str) -> Iterator[None]:
             where=remote.endpoint or remote.shown,
             fix=_advice(remote),
         ) from error
+
+
+@contextmanager
+def known_version(root: Path, url: str, version: str) -> Iterator[None]:
+    """As `remote_errors`, and a file that is missing means that the version is.
+
+    Raises:
+        ArtifactMissing: neither the cache nor the remote has the version.
+        OpsinError: as `remote_errors`.
+    """
+    with remote_errors(root, url):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ArtifactMissing(
+                f"no dataset of version {version} in the cache or the remote: {error}",
+                where=choose_remote(root, url).shown,
+                fix="check the version, and the remote (`curate.remote`; `--remote` when restoring)",
+            ) from error
 
 
 def _advice(remote: Remote) -> str:

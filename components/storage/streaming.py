@@ -20,7 +20,7 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
 from components.errors import ArtifactMissing
-from components.storage.remotes import choose_remote, remote_errors
+from components.storage.remotes import known_version
 from components.storage.repository import open_repository
 
 BLOCK = 8 << 20
@@ -72,14 +72,7 @@ def open_version(version: str, *, workspace: Path, remote: str = "") -> Iterator
     """
     with open_repository(workspace, remote) as repository:
         store = repository.cloud.get_remote_odb()
-        with remote_errors(workspace, remote):
-            try:
-                tree = Tree.load(store, HashInfo("md5", version))
-            except FileNotFoundError as error:
-                raise ArtifactMissing(
-                    f"no dataset of version {version} in the remote: {error}",
-                    where=choose_remote(workspace, remote).shown,
-                    fix="check the version, and the remote (`curate.remote`; `--remote` when restoring)",
-                ) from error
+        with known_version(workspace, remote, version):
+            tree = Tree.load(store, HashInfo("md5", version))
         files = {"/".join(parts): store.oid_to_path(info.value) for parts, _, info in tree}
         yield RemoteDataset(version, files, store.fs)

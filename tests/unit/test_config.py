@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.config import SECTIONS, CurateConfig, Execution, LifecycleConfig, load
+from components.config.loading import to_toml
 from components.errors import ConfigError
 from components.fingerprint import ROOT
 
@@ -254,3 +255,16 @@ def test_config_toml_round_trip_any_values_gives_the_same_config(
 def test_execution_paths_stand_in_the_workspace(tmp_path: Path) -> None:
     execution = Execution(workspace=tmp_path)
     assert execution.artifacts == tmp_path.resolve() / ".opsin" / "artifacts"
+
+
+def test_config_without_a_skipped_source_names_its_category_nowhere_and_loads_again(tmp_path: Path) -> None:
+    config = load(Path("configs/cpu.toml"))
+    left = tuple(each for each in config.curate.sources if not each.locator.startswith("deb:"))
+    less = config.with_data(config.curate.of_sources(left))
+    assert "product" in config.ablate.objective and "product" in config.align.categories
+    assert sorted(less.ablate.objective) == ["caption", "chart", "digits", "vqa"]
+    assert less.align.categories == ("vqa", "digits", "chart")
+    assert less.curate.duplicates.same_text_only == ("vqa", "digits", "chart")
+    path = tmp_path / "less.toml"
+    path.write_text(to_toml(less.model_dump(mode="json")))
+    assert load(path) == less

@@ -78,7 +78,9 @@ def test_body_has_the_limit_under_the_name_that_the_endpoint_knows() -> None:
 
 
 def test_half_a_surrogate_pair_can_be_sent() -> None:
-    json.dumps(build_body(ChatRequest("a\ud800b", system="\udfff"), CONFIG), ensure_ascii=False).encode()
+    body = build_body(ChatRequest("a\ud800b", system="\udfff"), CONFIG)
+    sent = json.dumps(body, ensure_ascii=False).encode()
+    assert b"a?b" in sent
 
 
 def test_retry_after_is_waited_out_in_seconds_and_as_a_date() -> None:

@@ -55,4 +55,5 @@ def test_rows_that_are_bad_are_told_from_good_ones(
 
 @given(st.binary(max_size=400), st.sampled_from(["t.csv", "t.tsv", "t.json", "t.jsonl"]))
 def test_rows_no_bytes_end_a_run(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
-    read(tmp_path_factory.getbasetemp() / name, content)
+    rows = read(tmp_path_factory.getbasetemp() / name, content)
+    assert all(isinstance(each, dict | str | Reason) for each in rows)
