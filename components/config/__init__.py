@@ -11,13 +11,13 @@ from components.config.data import CurateConfig, SourceConfig
 from components.config.images import ImageLimits
 from components.config.lifecycle import SECTIONS, LifecycleConfig, TrackingConfig
 from components.config.loading import load, to_toml
+from components.config.model import ModelConfig
 from components.config.release import DeployConfig, EvaluateConfig, ExportConfig, QuantizeConfig
 from components.config.text import TextFilter
 from components.config.training import (
     AblateConfig,
     AlignConfig,
     LoraConfig,
-    ModelConfig,
     Phase,
     PreferConfig,
     PretrainConfig,

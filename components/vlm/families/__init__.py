@@ -1,0 +1,24 @@
+"""Families of models: everything that the loader and the trainer must know of one, in one place each."""
+
+from components.vlm.families.base import Family, Grid, Inputs, Pixels
+from components.vlm.families.idefics3 import Idefics3Family
+
+__all__ = ["Family", "Grid", "Idefics3Family", "Inputs", "Pixels", "family_of"]
+
+
+def family_of(processor: object) -> Family:
+    """The family that a processor belongs to, by its class.
+
+    Raises:
+        ConfigError: none that opsin knows.
+    """
+    from components.errors import ConfigError
+
+    name = type(processor).__name__
+    if name in ("Idefics3Processor", "SmolVLMProcessor"):
+        return Idefics3Family(processor)
+    raise ConfigError(
+        f"models with a {name} are not known here",
+        where="the checkpoint's processor",
+        fix="use a model of the Idefics3 or SmolVLM family",
+    )
