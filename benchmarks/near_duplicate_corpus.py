@@ -27,10 +27,10 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 from components.config import CurateConfig, Execution, SourceConfig
 from components.curate import packages
 from components.curate.archives import members
-from components.curate.clients import Locator
 from components.curate.duplicates.perceptual import thumbnail
 from components.curate.samples import share
 from components.curate.sources.packages import clipart, digits, easy_vqa, emoji, tables
+from components.packages import Locator
 from components.progress import console, track
 
 PHOTOGRAPHS = ("deb:mate-backgrounds==1.26.0-1", "deb:lomiri-wallpapers-16.04==20.04.0-2")

@@ -13,11 +13,11 @@ from components.config import CurateConfig, SourceConfig
 from components.config.text import TextFilter
 from components.curate import preflight
 from components.curate.archives import licence
-from components.curate.clients import Locator
 from components.curate.packages import fetch
 from components.curate.plan import plan_sources
 from components.curate.schemes import locators, source_keys
 from components.errors import ConfigError, SourceError
+from components.packages import Locator
 
 
 def _client(folder: Path, monkeypatch: pytest.MonkeyPatch, *, says: str, status: int) -> None:

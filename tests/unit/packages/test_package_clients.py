@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.curate.clients import CLIENTS, Locator
 from components.errors import ConfigError
+from components.packages import CLIENTS, Locator
 
 CLIPART = "deb:clip-art==1:0.18+dfsg-19"
 
