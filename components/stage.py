@@ -48,6 +48,8 @@ from components.gates.result import GateResult, require
 
 P = ParamSpec("P")
 Fields: TypeAlias = dict[str, Any]
+LISTENERS: list[Callable[[dict[str, Any]], None]] = []
+"""Called with every event of a run in this process; stages know nothing of who listens."""
 
 
 @dataclass
@@ -82,6 +84,14 @@ class Run:
         line = {"step": step, "time": time.time(), **metrics}
         with (self.directory / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+    def event(self, name: str, **facts: str | float) -> None:
+        """Tell what happened: kept in events.jsonl, and handed to whoever listens (the flow)."""
+        line = {"stage": self.stage, "event": name, "time": time.time(), **facts}
+        with (self.directory / "events.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        for listen in LISTENERS:
+            listen(line)
 
     def forget_steps_after(self, step: int) -> None:
         """Drop logged steps above `step`: a resumed run logs them again."""

@@ -75,17 +75,22 @@ def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConf
 
     A step is smaller too (`packs_per_step`), so that a proxy sees many steps for its tokens.
     """
-    total = sum(phase.steps for phase in pretrain.phases)
-    shares = [max(1, round(config.steps * phase.steps / total)) for phase in pretrain.phases]
+    per_step = pretrain.packs_per_step * pretrain.pack_tokens
+    lengths = [phase.steps or phase.tokens / per_step for phase in pretrain.phases]
+    shares = [max(1, round(config.steps * length / sum(lengths))) for length in lengths]
     shares[-1] = max(1, config.steps - sum(shares[:-1]))
     phases: list[Phase] = [
-        phase.model_copy(update={"steps": steps})
+        # Every proxy is trained on its own mixture from beginning to end: that is what is compared.
+        phase.model_copy(update={"steps": steps, "tokens": 0, "mixture": {}})
         for phase, steps in zip(pretrain.phases, shares, strict=True)
     ]
     changes = {
         "phases": tuple(phases),
         "packs_per_step": config.packs_per_step,
         "validation_samples": config.validation_samples,
+        "validate_every": 0,
+        "select": "last",
+        "watch": pretrain.watch.model_copy(update={"every": 0}),
         # A proxy is compared, not released: after so few steps it need not stop yet.
         "min_end_token_rate": 0.0,
     }

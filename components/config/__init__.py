@@ -12,15 +12,14 @@ from components.config.images import ImageLimits
 from components.config.lifecycle import SECTIONS, LifecycleConfig, TrackingConfig
 from components.config.loading import load, to_toml
 from components.config.model import ModelConfig
+from components.config.pretrain import Phase, PretrainConfig, WatchConfig
 from components.config.release import DeployConfig, EvaluateConfig, ExportConfig, QuantizeConfig
 from components.config.text import TextFilter
 from components.config.training import (
     AblateConfig,
     AlignConfig,
     LoraConfig,
-    Phase,
     PreferConfig,
-    PretrainConfig,
     SamplingConfig,
     SftConfig,
 )
@@ -49,6 +48,7 @@ __all__ = [
     "StageConfig",
     "TextFilter",
     "TrackingConfig",
+    "WatchConfig",
     "execution_field",
     "load",
     "to_toml",

@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 
 from components.config.base import Execution, Frozen, execution_field
 from components.config.data import CurateConfig
+from components.config.pretrain import PretrainConfig
 from components.config.release import DeployConfig, EvaluateConfig, ExportConfig, QuantizeConfig
-from components.config.training import AblateConfig, AlignConfig, PretrainConfig, SftConfig
+from components.config.training import AblateConfig, AlignConfig, SftConfig
 
 
 class TrackingConfig(Frozen):
@@ -67,6 +68,8 @@ class LifecycleConfig(Frozen):
         named: dict[str, Iterable[str]] = {
             "ablate.objective": self.ablate.objective,
             "pretrain.max_shift": self.pretrain.max_shift,
+            "pretrain.max_epochs": self.pretrain.max_epochs,
+            "pretrain.phases": [name for phase in self.pretrain.phases for name in phase.mixture],
             "align.categories": self.align.categories,
             "evaluate.min_gain": [group.partition("/")[0] for group in self.evaluate.min_gain],
         }
@@ -80,13 +83,25 @@ class LifecycleConfig(Frozen):
         """
         gone = {each.category for each in self.curate.sources} - {each.category for each in curate.sources}
         objective = {name: weight for name, weight in self.ablate.objective.items() if name not in gone}
-        shift = {name: most for name, most in self.pretrain.max_shift.items() if name not in gone}
+        pretrain = self.pretrain
+        changed = {
+            "max_shift": {name: most for name, most in pretrain.max_shift.items() if name not in gone},
+            "max_epochs": {name: most for name, most in pretrain.max_epochs.items() if name not in gone},
+            "phases": tuple(
+                phase.model_copy(
+                    update={
+                        "mixture": {name: each for name, each in phase.mixture.items() if name not in gone}
+                    }
+                )
+                for phase in pretrain.phases
+            ),
+        }
         asked = tuple(name for name in self.align.categories if name not in gone)
         return self.model_copy(
             update={
                 "curate": curate,
                 "ablate": self.ablate.model_copy(update={"objective": objective}),
-                "pretrain": self.pretrain.model_copy(update={"max_shift": shift}),
+                "pretrain": pretrain.model_copy(update=changed),
                 "align": self.align.model_copy(update={"categories": asked}),
             }
         )

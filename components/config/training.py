@@ -1,4 +1,4 @@
-"""The sections that make a checkpoint: `[ablate]`, `[pretrain]`, `[sft]`, `[align]`."""
+"""The sections around pretraining: `[ablate]`, `[sft]`, `[align]`."""
 
 from __future__ import annotations
 
@@ -7,47 +7,6 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from components.config.base import Frozen, StageConfig, execution_field
-from components.config.model import ModelConfig
-
-
-class Phase(Frozen):
-    """One phase of pretraining."""
-
-    name: str
-    trainable: tuple[Literal["vision", "connector", "language"], ...] = Field(min_length=1)
-    steps: int = Field(ge=1)
-    learning_rate: float = Field(gt=0, le=1)
-    warmup_share: float = Field(0.05, ge=0, le=1)
-
-
-class PretrainConfig(StageConfig):
-    """Dataset + mixture → checkpoint, from scratch, with packed sequences."""
-
-    model: ModelConfig = ModelConfig()
-    phases: tuple[Phase, ...] = ()
-    """In their order; a config without any ends with `curate`."""
-    pack_tokens: int = Field(1024, ge=64)
-    """Tokens per pack."""
-    pack_images: int = Field(16, ge=1)
-    """Images per pack at most."""
-    packs_per_step: int = Field(4, ge=1)
-    text_only_share: float = Field(0.1, ge=0, lt=1)
-    """Share of the samples shown without their image, so that a chat without one is nothing new."""
-    max_shift: dict[str, int] = Field(default_factory=dict)
-    """Category → pixels that its training images are moved by at most, either way (augmentation)."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """`muon` orthogonalizes the updates of the hidden layers' matrices (the rest takes AdamW): it learns
-    from fewer tokens; it needs whole matrices, so no FSDP, and a processor with bfloat16 to be fast."""
-    weight_decay: float = Field(0.05, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
-    checkpoint_every_s: float = execution_field(20.0, gt=0)
-    """Seconds between resumption checkpoints."""
-    log_every: int = execution_field(10, ge=1)
-    """Optimizer steps between logged metrics."""
-    validation_samples: int = Field(200, ge=10)
-    """Validation samples per category for the closing loss."""
-    min_end_token_rate: float = Field(0.5, ge=0, le=1)
-    """Share of validation answers that must end by themselves when training has ended."""
 
 
 class AblateConfig(StageConfig):

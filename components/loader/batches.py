@@ -1,137 +1,325 @@
-"""Batches: packs → tensors, with the mask under which every turn is computed as if it stood alone.
+"""Batches: packs → tensors, with what keeps every turn as if it stood alone.
 
-A token attends to its own sample's prefix and to its own turn, causally; positions of a turn restart
-right behind the prefix. Letters: B packs, L tokens of the longest pack, I images.
+A token attends to its own sample's trunk and to its own turn, causally; positions of a turn restart right
+behind the trunk. Letters: B packs, L tokens of the longest pack, A position axes, R rows of the pixel store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import Idefics3Processor
 
 from components.loader.encode import Encoded
-from components.loader.packs import Pack
+from components.loader.features import Features
+from components.loader.pixels import moved
+from components.loader.plan import Item, Pack
+from components.vlm.families import Family, Inputs
 
 IGNORED = -100
-PREFIX = -1
+TRUNK = -1
 PADDING = -1
 MULTIPLE = 8
+Isolation: TypeAlias = Literal["mask", "varlen"]
+"""What keeps samples apart: an additive mask, or FlashAttention's sequence lengths."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Packs as tensors."""
 
-    inputs: dict[str, torch.Tensor]
-    """What the model's forward takes: input_ids, position_ids, labels (B, L); attention_mask
-    (B, 1, L, L), additive; pixel_values (1, I, C, H, W), absent when there is no image."""
+    input_ids_BL: torch.Tensor
+    position_ids_ABL: torch.Tensor
+    labels_BL: torch.Tensor
     category_BL: torch.Tensor
     """Category of each token; -1 for padding."""
+    attention: dict[str, Any]
+    """`attention_mask` (B, 1, L, L), additive; or `cu_seq_lens_q` and its like."""
+    images: Inputs | None
+    """The model's arguments for the pictures; None where there are none, or features in their stead."""
+    features_RPD: torch.Tensor | None
+    """What a frozen vision tower makes of the pictures."""
     num_tokens: int
     """Tokens that are not padding."""
+    num_samples: int
 
     @property
     def padding(self) -> float:
         """Share of padding tokens."""
         return 1 - self.num_tokens / self.category_BL.numel()
 
+    @property
+    def labelled_categories_K(self) -> torch.Tensor:
+        """Category of each token that has a loss, row by row."""
+        return self.category_BL[:, 1:][self.labels_BL[:, 1:] != IGNORED]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        if device.type == "cpu":
+            return self
+        return Batch(**{name: _to(value, device) for name, value in vars(self).items()})
+
+    def forward_inputs(self) -> dict[str, Any]:
+        """Arguments of a model's own `forward`, for trainers that call it."""
+        inputs = {
+            "input_ids": self.input_ids_BL,
+            "position_ids": self.position_ids_ABL[0]
+            if len(self.position_ids_ABL) == 1
+            else self.position_ids_ABL,
+            "labels": self.labels_BL,
+            **self.attention,
+        }
+        if self.features_RPD is not None:
+            return inputs | {"image_features": self.features_RPD}
+        return inputs | (self.images or {})
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    """Tensors, and tables of them, on the device; all else as it is."""
+    if isinstance(value, dict):
+        return {name: _to(each, device) for name, each in value.items()}
+    return value.to(device) if torch.is_tensor(value) else value
+
 
 class Collator:
-    """Packs of `encoded` → Batch, with the processor's padding token and normalization."""
+    """Packs of `encoded` → Batch.
 
-    def __init__(self, encoded: Encoded, processor: Idefics3Processor) -> None:
-        images = processor.image_processor
-        self.encoded, self.pad = encoded, int(processor.tokenizer.pad_token_id)
-        self.rescale = float(images.rescale_factor)
-        self.mean_C11 = torch.tensor(images.image_mean).view(3, 1, 1)
-        self.std_C11 = torch.tensor(images.image_std).view(3, 1, 1)
+    Args:
+        features: Features of the pictures, in whose stead they are given: a frozen tower never runs.
+        always_image: Add an image that no token learns from where a batch has none: all processes then run
+            the vision tower, or they would wait for each other's gradients for ever (DeepSpeed #7170).
+    """
+
+    def __init__(
+        self,
+        encoded: Encoded,
+        family: Family,
+        *,
+        isolation: Isolation = "mask",
+        features: Features | None = None,
+        always_image: bool = False,
+    ) -> None:
+        self.encoded, self.family, self.isolation, self.features = encoded, family, isolation, features
+        shown = np.flatnonzero(np.diff(encoded.image_S) > 0)
+        self._spare = _spare(encoded, int(shown[0])) if always_image and len(shown) else None
+        self._trunk_positions: dict[tuple[bool, int], npt.NDArray[np.int64]] = {}
 
     def __call__(self, packs: Sequence[Pack]) -> Batch:
         """Tensors of `packs`, padded at the end to the longest."""
-        tokens = [sum(item.num_tokens for item in pack) for pack in packs]
-        length = -(-max(tokens) // MULTIPLE) * MULTIPLE
-        shape = (len(packs), length)
-        ids_BL, labels_BL = np.full(shape, self.pad), np.full(shape, IGNORED)
-        positions_BL, category_BL = np.zeros(shape, np.int64), np.full(shape, PADDING)
-        # Padding tokens see only themselves: each is a segment of its own.
-        segment_BL = np.tile(-1 - np.arange(length), (len(packs), 1))
-        turn_BL = np.full(shape, PREFIX)
-        for row, pack in enumerate(packs):
-            self._fill(
-                pack,
-                ids_BL[row],
-                labels_BL[row],
-                positions_BL[row],
-                category_BL[row],
-                segment_BL[row],
-                turn_BL[row],
-            )
-        inputs = {
-            "input_ids": torch.from_numpy(ids_BL),
-            "position_ids": torch.from_numpy(positions_BL),
-            "attention_mask": block_mask(torch.from_numpy(segment_BL), torch.from_numpy(turn_BL)),
-            "labels": torch.from_numpy(labels_BL),
-        }
-        images = [
-            moved(self.encoded.images_SCHW[self.encoded.image_S[item.sample]], *item.shift)
+        if self._spare and not any(item.image for pack in packs for item in pack):
+            return self._with_spare(packs, self._spare)
+        return self._collate(packs)
+
+    def _with_spare(self, packs: Sequence[Pack], spare: Item) -> Batch:
+        """With an image behind the shortest pack, whose labels are taken away."""
+        shortest = min(range(len(packs)), key=lambda row: sum(item.num_tokens for item in packs[row]))
+        longer = [(*pack, spare) if row == shortest else pack for row, pack in enumerate(packs)]
+        batch = self._collate(longer)
+        labels_BL, tokens = batch.labels_BL, spare.num_tokens
+        end = sum(item.num_tokens for item in longer[shortest])
+        row = 0 if self.isolation == "varlen" else shortest
+        if self.isolation == "varlen":
+            end += sum(item.num_tokens for pack in longer[:shortest] for item in pack)
+        labels_BL[row, end - tokens : end] = IGNORED
+        return replace(batch, num_tokens=batch.num_tokens - tokens, num_samples=batch.num_samples - 1)
+
+    def _collate(self, packs: Sequence[Pack]) -> Batch:
+        rows = [_Row(self.family.axes) for _ in packs]
+        for row, pack in zip(rows, packs, strict=True):
+            for item in pack:
+                self._add(row, item)
+        images, features = self._pictures(packs)
+        joined = self._flat(rows) if self.isolation == "varlen" else self._padded(rows)
+        return replace(
+            joined, images=images, features_RPD=features, num_samples=sum(len(pack) for pack in packs)
+        )
+
+    def _add(self, row: _Row, item: Item) -> None:
+        turns = self.encoded.turns(item.image)
+        trunk, trunk_positions = turns.trunk(item.sample), self._positions_of_trunk(item)
+        category = int(self.encoded.category_S[item.sample])
+        row.begin(category)
+        row.add(trunk, trunk_positions, np.zeros(len(trunk), np.bool_), TRUNK)
+        after = int(trunk_positions.max(initial=-1)) + 1
+        for turn in range(item.first_turn, item.first_turn + item.num_turns):
+            start, end = int(turns.start_T[turn]), int(turns.start_T[turn + 1])
+            tokens = turns.tokens_N[start:end]
+            # Pictures stand in the trunk, or behind an empty one in the turn.
+            grids = self.encoded.grids(item.sample) if item.image and not len(trunk) else []
+            row.add(tokens, after + self.family.positions(tokens, grids), turns.label_N[start:end], turn)
+
+    def _positions_of_trunk(self, item: Item) -> npt.NDArray[np.int64]:
+        turns = self.encoded.turns(item.image)
+        key = (item.image, int(turns.trunk_S[item.sample]))
+        if key not in self._trunk_positions:
+            grids = self.encoded.grids(item.sample) if item.image else []
+            self._trunk_positions[key] = self.family.positions(turns.trunk(item.sample), grids)
+        return self._trunk_positions[key]
+
+    def _pictures(self, packs: Sequence[Pack]) -> tuple[Inputs | None, torch.Tensor | None]:
+        shown = [
+            (image, item.shift)
             for pack in packs
             for item in pack
             if item.image
+            for image in self.encoded.images_of(item.sample)
         ]
-        if images:
-            inputs["pixel_values"] = self.normalize(torch.from_numpy(np.stack(images)))[None]
-        return Batch(inputs, torch.from_numpy(category_BL), sum(tokens))
+        if not shown:
+            return None, None
+        if self.features is not None:
+            rows = [self.features(image) for image, _ in shown]
+            return None, torch.from_numpy(np.concatenate(rows)).float()
+        pixels = [
+            moved(self.encoded.images(image), *shift) if shift != (0, 0) else self.encoded.images(image)
+            for image, shift in shown
+        ]
+        grids = [self.encoded.grid(image) for image, _ in shown]
+        return self.family.image_inputs(torch.from_numpy(np.concatenate(pixels)), grids), None
 
-    def normalize(self, images_ICHW: torch.Tensor) -> torch.Tensor:
-        """Bytes → what the processor would have given."""
-        return (images_ICHW.to(torch.float32) * self.rescale - self.mean_C11) / self.std_C11
+    def _padded(self, rows: Sequence[_Row]) -> Batch:
+        length = -(-max(row.length for row in rows) // MULTIPLE) * MULTIPLE
+        shape = (len(rows), length)
+        ids_BL, labels_BL = np.full(shape, self.family.pad), np.full(shape, IGNORED)
+        positions_ABL = np.zeros((self.family.axes, *shape), np.int64)
+        category_BL = np.full(shape, PADDING)
+        # Padding tokens see only themselves: each is a segment of its own.
+        segment_BL = np.tile(-1 - np.arange(length), (len(rows), 1))
+        turn_BL = np.full(shape, TRUNK)
+        for place, row in enumerate(rows):
+            until = row.length
+            ids_BL[place, :until], labels_BL[place, :until] = row.ids, row.labels
+            positions_ABL[:, place, :until] = row.positions
+            category_BL[place, :until], segment_BL[place, :until] = row.categories, row.segments
+            turn_BL[place, :until] = row.turns
+        mask = block_mask(torch.from_numpy(segment_BL), torch.from_numpy(turn_BL))
+        return self._batch(ids_BL, positions_ABL, labels_BL, category_BL, {"attention_mask": mask}, rows)
 
-    def _fill(
+    def _flat(self, rows: Sequence[_Row]) -> Batch:
+        """All packs as one row without padding, for attention that knows where each sequence begins."""
+        lengths = np.array([length for row in rows for length in row.segment_lengths], dtype=np.int32)
+        ends = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+        longest = int(lengths.max())
+        attention = {
+            "cu_seq_lens_q": ends,
+            "cu_seq_lens_k": ends,
+            "max_length_q": longest,
+            "max_length_k": longest,
+        }
+        return self._batch(
+            np.concatenate([row.ids for row in rows])[None],
+            np.concatenate([row.positions for row in rows], axis=1)[:, None],
+            np.concatenate([row.labels for row in rows])[None],
+            np.concatenate([row.categories for row in rows])[None],
+            attention,
+            rows,
+        )
+
+    def _batch(
         self,
-        pack: Pack,
-        ids_L: np.ndarray,
-        labels_L: np.ndarray,
-        positions_L: np.ndarray,
-        category_L: np.ndarray,
-        segment_L: np.ndarray,
-        turn_L: np.ndarray,
+        ids_BL: npt.NDArray[Any],
+        positions_ABL: npt.NDArray[Any],
+        labels_BL: npt.NDArray[Any],
+        category_BL: npt.NDArray[Any],
+        attention: dict[str, Any],
+        rows: Sequence[_Row],
+    ) -> Batch:
+        return Batch(
+            torch.from_numpy(ids_BL.astype(np.int64)),
+            torch.from_numpy(positions_ABL),
+            torch.from_numpy(labels_BL.astype(np.int64)),
+            torch.from_numpy(category_BL.astype(np.int64)),
+            attention,
+            images=None,
+            features_RPD=None,
+            num_tokens=sum(row.length for row in rows),
+            num_samples=0,
+        )
+
+
+def _spare(encoded: Encoded, sample: int) -> Item:
+    """A sample's first turn with its pictures."""
+    turns, turn = encoded.with_image, int(encoded.turn_S[sample])
+    tokens = len(turns.trunk(sample)) + int(turns.start_T[turn + 1] - turns.start_T[turn])
+    return Item(sample, turn, 1, image=True, num_tokens=tokens)
+
+
+class _Row:
+    """One pack, piece by piece."""
+
+    def __init__(self, axes: int) -> None:
+        self._ids: list[npt.NDArray[np.int32]] = []
+        self._positions: list[npt.NDArray[np.int64]] = [np.zeros((axes, 0), np.int64)]
+        self._labels: list[npt.NDArray[np.int64]] = []
+        self._marks: list[tuple[int, int, int, int]] = []
+        """Tokens, segment, turn, category of each piece."""
+        self._segment, self._category = -1, PADDING
+        self.length = 0
+
+    def begin(self, category: int) -> None:
+        """What is added next belongs to another sample."""
+        self._segment, self._category = self._segment + 1, category
+
+    def add(
+        self,
+        ids_N: npt.NDArray[np.int32],
+        positions_AN: npt.NDArray[np.int64],
+        label_N: npt.NDArray[np.bool_],
+        turn: int,
     ) -> None:
-        at = 0
-        for segment, item in enumerate(pack):
-            turns = self.encoded.turns(item.image)
-            prefix, start = len(turns.prefix), at
-            ids_L[at : at + prefix] = turns.prefix
-            positions_L[at : at + prefix] = np.arange(prefix)
-            at += prefix
-            for turn in range(item.first_turn, item.first_turn + item.num_turns):
-                tokens = turns.tokens_N[turns.start_T[turn] : turns.start_T[turn + 1]]
-                end, answer = at + len(tokens), turns.answer_T[turn]
-                ids_L[at:end], turn_L[at:end] = tokens, turn
-                positions_L[at:end] = prefix + np.arange(len(tokens))
-                labels_L[at + answer : end] = tokens[answer:]
-                at = end
-            segment_L[start:at] = segment
-            category_L[start:at] = self.encoded.category_S[item.sample]
+        self._ids.append(ids_N)
+        self._positions.append(positions_AN)
+        self._labels.append(np.where(label_N, ids_N, IGNORED))
+        self._marks.append((len(ids_N), self._segment, turn, self._category))
+        self.length += len(ids_N)
 
+    @property
+    def ids(self) -> npt.NDArray[np.int32]:
+        return np.concatenate(self._ids)
 
-def moved(image_CHW: npt.NDArray[np.uint8], right: int, down: int) -> npt.NDArray[np.uint8]:
-    """The image, moved by so many pixels; what comes in repeats the border."""
-    _, height, width = image_CHW.shape
-    rows = np.clip(np.arange(height) - down, 0, height - 1)
-    columns = np.clip(np.arange(width) - right, 0, width - 1)
-    return image_CHW[:, rows[:, None], columns[None, :]]
+    @property
+    def positions(self) -> npt.NDArray[np.int64]:
+        return np.concatenate(self._positions, axis=1)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        return np.concatenate(self._labels)
+
+    @property
+    def segments(self) -> npt.NDArray[np.int64]:
+        return self._repeated(1)
+
+    @property
+    def turns(self) -> npt.NDArray[np.int64]:
+        return self._repeated(2)
+
+    @property
+    def categories(self) -> npt.NDArray[np.int64]:
+        return self._repeated(3)
+
+    @property
+    def segment_lengths(self) -> list[int]:
+        """Tokens of each sample; each must have one turn."""
+        lengths, turns = [0] * (self._segment + 1), [0] * (self._segment + 1)
+        for tokens, segment, turn, _ in self._marks:
+            lengths[segment] += tokens
+            turns[segment] += turn != TRUNK
+        assert max(turns) <= 1, "isolation by lengths wants one turn an item: plan with one_turn"
+        return lengths
+
+    def _repeated(self, field: int) -> npt.NDArray[np.int64]:
+        values = np.array([mark[field] for mark in self._marks], dtype=np.int64)
+        return np.repeat(values, [mark[0] for mark in self._marks])
 
 
 def block_mask(segment_BL: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
-    """Additive mask (B, 1, L, L): causal, own sample only, and there only the prefix and the own turn."""
+    """Additive mask (B, 1, L, L): causal, own sample only, and there only the trunk and the own turn."""
     length = segment_BL.shape[1]
     same = segment_BL[:, :, None] == segment_BL[:, None, :]
-    seen = (turn_BL[:, None, :] == PREFIX) | (turn_BL[:, :, None] == turn_BL[:, None, :])
+    seen = (turn_BL[:, None, :] == TRUNK) | (turn_BL[:, :, None] == turn_BL[:, None, :])
     allowed = same & seen & torch.ones(length, length, dtype=torch.bool).tril()
     lowest = torch.finfo(torch.float32).min
     return torch.where(allowed, 0.0, lowest)[:, None]

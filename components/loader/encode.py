@@ -1,48 +1,65 @@
 """Tokenize once: samples → flat arrays of tokens and pixels, cached on disk and shared by runs.
 
-A sample's tokens are a prefix (start token, user header, image tokens) that all its turns share, and
-the turns. The texts come from the processor's own chat template, so that prefix + turn is, token by
-token, what the processor gives for the chat at evaluation and serving.
+A sample's tokens are a trunk (start token, user header, image tokens) that all its turns share, and the
+turns; a chat is one turn of everything behind an empty trunk. The texts come from the processor's own chat
+template, so that trunk + turn is, token by token, what the processor gives for the chat at evaluation and
+serving.
 
-Letters in array names: S samples, N tokens, T turns, C channels, H and W pixels.
+Letters in array names: S samples, N tokens, T turns, I images, G trunks, R rows of the pixel store.
 """
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
-import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from transformers import Idefics3Processor
 
-from components.errors import SourceError
-from components.loader.samples import Sample
+from components.loader.chats import Chat, Unit, Writer, num_units, slotted
+from components.loader.pixels import CachedImages, Images, NoImages, decode, size_of
+from components.loader.samples import Place, Sample
 from components.progress import track
-from components.vlm.processor import messages
-from components.vlm.tokenizer import SPECIALS
+from components.vlm.families import Family, Grid, Pixels
 
 Ints = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Turns:
-    """The turns of all samples in one form (with the image, or text only)."""
+    """The turns of all samples in one form (with the pictures, or text only)."""
 
-    prefix: Ints
-    """Tokens that stand before every turn."""
+    trunks_N: Ints
+    """Tokens of the different trunks, one after another."""
+    trunk_G: Longs
+    """Where a trunk's tokens start (one more entry than trunks: the end)."""
+    trunk_S: Ints
+    """Number of a sample's trunk."""
     tokens_N: Ints
     """Tokens of all turns, one after another."""
-    start_T: Ints
+    start_T: Longs
     """Where a turn's tokens start (one more entry than turns: the end)."""
-    answer_T: Ints
-    """Tokens of the question and headers: those after them are the answer and its end token."""
+    label_N: npt.NDArray[np.bool_]
+    """Which tokens the model learns to write: answers and their end tokens."""
+
+    def trunk(self, sample: int) -> Ints:
+        """Tokens that stand before every turn of a sample."""
+        number = int(self.trunk_S[sample])
+        return self.trunks_N[self.trunk_G[number] : self.trunk_G[number + 1]]
+
+    @property
+    def trunk_tokens_S(self) -> Longs:
+        lengths: Longs = np.diff(self.trunk_G)[self.trunk_S]
+        return lengths
+
+    @property
+    def labelled_T(self) -> Longs:
+        """Labelled tokens of each turn."""
+        before = np.concatenate([[0], np.cumsum(self.label_N, dtype=np.int64)])
+        labelled: Longs = np.diff(before[self.start_T])
+        return labelled
 
 
 @dataclass(frozen=True)
@@ -50,14 +67,24 @@ class Encoded:
     """A split, tokenized."""
 
     categories: tuple[str, ...]
+    keys: tuple[str, ...]
     category_S: Ints
-    turn_S: Ints
+    turn_S: Longs
     """First turn of a sample (one more entry than samples: the end)."""
-    image_S: Ints
-    """Row in `images_SCHW`; -1 for a sample without image."""
-    images_SCHW: npt.NDArray[np.uint8]
+    image_S: Longs
+    """First image of a sample (one more entry: the end)."""
+    grid_I2: Ints
+    """Rows and columns of each image."""
+    row_I: Longs
+    """First row of each image in the pixel store (one more entry: the end)."""
+    shards: tuple[str, ...]
+    place_I3: Longs
+    """Number of the shard, offset and size of each image."""
+    plain_S: npt.NDArray[np.bool_]
+    """Whether the sample can be shown without its pictures."""
     with_image: Turns
     text_only: Turns
+    images: Images = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.category_S)
@@ -65,128 +92,166 @@ class Encoded:
     def turns(self, image: bool) -> Turns:
         return self.with_image if image else self.text_only
 
+    def images_of(self, sample: int) -> range:
+        """Numbers of the sample's images."""
+        return range(int(self.image_S[sample]), int(self.image_S[sample + 1]))
 
-def encode(samples: Sequence[Sample], processor: Idefics3Processor) -> Encoded:
-    """Tokenize every turn and decode every image.
+    def grids(self, sample: int) -> list[Grid]:
+        """How the sample's images are cut."""
+        return [self.grid(image) for image in self.images_of(sample)]
+
+    def grid(self, image: int) -> Grid:
+        rows, columns = self.grid_I2[image]
+        return int(rows), int(columns)
+
+
+def encode(
+    samples: Iterable[Sample],
+    family: Family,
+    *,
+    max_tokens: int = 0,
+    by_group: bool = False,
+    keep_pixels: bool = True,
+) -> Encoded:
+    """Tokenize every turn and decode every picture.
+
+    Args:
+        max_tokens: Pictures are cut into fewer tiles until a sample's longest turn fits; 0: they are not.
+        by_group: Tell samples apart by their held-out group (as `category/group`) and not by category.
+        keep_pixels: Keep all decoded pictures in memory; without them the samples may be a stream.
 
     Raises:
-        SourceError: a text holds a special token (it would be read as an image or as an end).
+        SourceError: a text holds a special token (it would be read as an image or as an end), or as many
+            places of pictures as it has none of.
     """
-    categories = tuple(sorted({sample.category for sample in samples}))
-    pixels = [
-        _pixels(sample.image, processor)
-        for sample in track(samples, "decode images", total=len(samples), unit="img")
-        if sample.image is not None
-    ]
-    side = processor.image_processor.max_image_size["longest_edge"]
-    has_image = np.array([sample.image is not None for sample in samples], dtype=bool)
-    return Encoded(
-        categories=categories,
-        category_S=np.array([categories.index(sample.category) for sample in samples], dtype=np.int32),
-        turn_S=np.cumsum([0, *(len(sample.turns) for sample in samples)], dtype=np.int32),
-        image_S=np.where(has_image, np.cumsum(has_image) - 1, -1).astype(np.int32),
-        images_SCHW=np.stack(pixels) if pixels else np.zeros((0, 3, side, side), dtype=np.uint8),
-        with_image=_tokenize(samples, processor, image=True),
-        text_only=_tokenize(samples, processor, image=False),
-    )
+    pixels: list[Pixels] = []
+    gathered = _Gathered(family, max_tokens, by_group)
+    total = len(samples) if isinstance(samples, Sequence) else 0
+    for sample in track(samples, "tokenize", total=total, unit="samples"):
+        grids = gathered.add(sample)
+        if keep_pixels:
+            pixels += [decode(image, family, grid) for image, grid in zip(sample.images, grids, strict=True)]
+    encoded = gathered.encoded()
+    if not keep_pixels:
+        return encoded
+    whole = np.concatenate(pixels) if pixels else np.zeros((0, *family.row_shape), dtype=np.uint8)
+    return replace(encoded, images=CachedImages(whole, encoded.row_I))
 
 
-def _pixels(image: bytes, processor: Idefics3Processor) -> npt.NDArray[np.uint8]:
-    """One image as the processor resizes it, before normalization: (C, H, W), 0 to 255."""
-    with Image.open(io.BytesIO(image)) as opened:
-        picture = opened.convert("RGB")
-    side = processor.image_processor.max_image_size["longest_edge"]
-    if picture.size == (side, side):
-        return np.asarray(picture, dtype=np.uint8).transpose(2, 0, 1).copy()
-    resized = processor.image_processor(picture, do_rescale=False, do_normalize=False, return_tensors="np")
-    values: npt.NDArray[np.float32] = resized["pixel_values"][0, 0]
-    return values.round().clip(0, 255).astype(np.uint8)
+@dataclass
+class _Form:
+    """What is gathered of one form: the different trunks, each sample's, and all units."""
+
+    trunks: dict[str, int] = field(default_factory=dict)
+    trunk_S: list[int] = field(default_factory=list)
+    units: list[Unit] = field(default_factory=list)
+
+    def add(self, chat: Chat) -> None:
+        self.trunk_S.append(self.trunks.setdefault(chat.trunk, len(self.trunks)))
+        self.units += chat.units
 
 
-def _tokenize(samples: Sequence[Sample], processor: Idefics3Processor, *, image: bool) -> Turns:
-    """Every turn through the chat template, split where the question starts."""
-    head, middle, tail = _template(processor, image=image)
-    header = head.rstrip(" ")
-    before, end = head[len(header) :], tail[: tail.index(processor.end_of_utterance_token)]
-    end += processor.end_of_utterance_token
-    prompts, texts = [], []
-    for sample in samples:
-        for turn in sample.turns:
-            _assert_plain(turn.question + turn.answer, sample.key)
-            prompts.append(before + turn.question + middle.rstrip(" "))
-            texts.append(before + turn.question + middle + turn.answer + end)
-    backend = processor.tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
-    # The prompt ends with a token of its own (the assistant's header): its length is where answers start.
-    lengths = [len(item.ids) for item in backend.encode_batch_fast(prompts, add_special_tokens=False)]
-    ids = [np.array(item.ids, dtype=np.int32) for item in encodings]
-    return Turns(
-        prefix=np.array(backend.encode(_expand(header, processor), add_special_tokens=False).ids, np.int32),
-        tokens_N=np.concatenate(ids) if ids else np.zeros(0, np.int32),
-        start_T=np.cumsum([0, *(len(item) for item in ids)], dtype=np.int32),
-        answer_T=np.array(lengths, dtype=np.int32),
-    )
+class _Gathered:
+    """Samples on their way to arrays: texts are tokenized all together at the end."""
 
+    def __init__(self, family: Family, max_tokens: int, by_group: bool) -> None:
+        self.family, self.max_tokens, self.by_group = family, max_tokens, by_group
+        self.writer = Writer(family)
+        self.backend = family.tokenizer.backend_tokenizer
+        self.backend.no_padding()
+        self.backend.no_truncation()
+        self.labels: list[str] = []
+        self.keys: list[str] = []
+        self.units: list[int] = []
+        self.images: list[int] = []
+        self.grids: list[Grid] = []
+        self.places: list[Place] = []
+        self.plain: list[bool] = []
+        self.with_image, self.text_only = _Form(), _Form()
 
-def _template(processor: Idefics3Processor, *, image: bool) -> tuple[str, str, str]:
-    """What the chat template puts before the question, between question and answer, and after."""
-    question, answer = "\x00question\x00", "\x00answer\x00"
-    chat = processor.apply_chat_template(messages(question, answer, image=image))
-    head, _, rest = chat.partition(question)
-    middle, _, tail = rest.partition(answer)
-    return head, middle, tail
+    def add(self, sample: Sample) -> list[Grid]:
+        """Keep the sample's texts; tells how its pictures are cut."""
+        grids = self._cut(sample)
+        self.with_image.add(self.writer.write(sample, grids))
+        self.text_only.add(self.writer.without(sample))
+        self.labels.append(f"{sample.category}/{sample.group}" if self.by_group else sample.category)
+        self.keys.append(sample.key)
+        self.units.append(num_units(sample))
+        self.images.append(len(sample.images))
+        self.grids += grids
+        self.places += sample.places or (Place("", 0, 0),) * len(sample.images)
+        self.plain.append(not (sample.images and (sample.chat or slotted(sample))))
+        return grids
 
+    def _cut(self, sample: Sample) -> list[Grid]:
+        """How the pictures are cut: as the family does it, or smaller until the longest turn fits."""
+        sizes = [size_of(image) for image in sample.images]
+        grids = [self.family.grid(*size) for size in sizes]
+        most = max((self.family.num_shrinks(*size) for size in sizes), default=0) if self.max_tokens else 0
+        for shrink in range(1, most + 1):
+            if self._longest(self.writer.write(sample, grids)) <= self.max_tokens:
+                break
+            grids = [
+                self.family.grid(*size, shrink=min(shrink, self.family.num_shrinks(*size))) for size in sizes
+            ]
+        return grids
 
-def _expand(text: str, processor: Idefics3Processor) -> str:
-    """Replace the image placeholder by its tokens, as the processor does for one tile."""
-    tile = processor.replace_image_token({"rows": [[0]], "cols": [[0]]}, 0)
-    return text.replace(processor.image_token, tile)
+    def _longest(self, chat: Chat) -> int:
+        """Tokens of the trunk and the longest unit."""
+        trunk, *units = self.backend.encode_batch_fast(
+            [chat.trunk, *(unit.text for unit in chat.units)], add_special_tokens=False
+        )
+        return len(trunk.ids) + max(len(unit.ids) for unit in units)
 
+    def encoded(self) -> Encoded:
+        categories = tuple(sorted(set(self.labels)))
+        number = {name: index for index, name in enumerate(categories)}
+        shards = tuple(dict.fromkeys(place.shard for place in self.places))
+        shard = {name: index for index, name in enumerate(shards)}
+        rows = [self.family.rows(grid) for grid in self.grids]
+        places = [(shard[place.shard], place.offset, place.size) for place in self.places]
+        return Encoded(
+            categories=categories,
+            keys=tuple(self.keys),
+            category_S=np.array([number[label] for label in self.labels], dtype=np.int32),
+            turn_S=_starts(self.units),
+            image_S=_starts(self.images),
+            grid_I2=np.array(self.grids, dtype=np.int32).reshape(-1, 2),
+            row_I=_starts(rows),
+            shards=shards,
+            place_I3=np.array(places, dtype=np.int64).reshape(-1, 3),
+            plain_S=np.array(self.plain, dtype=np.bool_),
+            with_image=self._tokenized(self.with_image),
+            text_only=self._tokenized(self.text_only),
+            images=NoImages(),
+        )
 
-def _assert_plain(text: str, key: str) -> None:
-    if "<" in text and (found := [token for token in SPECIALS if token in text]):
-        raise SourceError(
-            f"a text holds the special token {found[0]}",
-            where=f"sample {key}",
-            fix="remove it in curation; it would be read as an image or as an end",
+    def _tokenized(self, form: _Form) -> Turns:
+        trunks = [
+            each.ids for each in self.backend.encode_batch_fast(list(form.trunks), add_special_tokens=False)
+        ]
+        units = self.backend.encode_batch([unit.text for unit in form.units], add_special_tokens=False)
+        ids = [np.array(each.ids, dtype=np.int32) for each in units]
+        labels = [_learned(each.offsets, unit) for each, unit in zip(units, form.units, strict=True)]
+        return Turns(
+            trunks_N=np.array([token for trunk in trunks for token in trunk], dtype=np.int32),
+            trunk_G=_starts([len(trunk) for trunk in trunks]),
+            trunk_S=np.array(form.trunk_S, dtype=np.int32),
+            tokens_N=np.concatenate(ids) if ids else np.zeros(0, np.int32),
+            start_T=_starts([len(each) for each in ids]),
+            label_N=np.concatenate(labels) if labels else np.zeros(0, np.bool_),
         )
 
 
-def save_encoded(encoded: Encoded, directory: Path) -> None:
-    """Write the arrays, whole or not at all; a directory that another run wrote first is kept."""
-    partial = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-    partial.mkdir(parents=True)
-    arrays = {name: getattr(encoded, name) for name in ("category_S", "turn_S", "image_S", "images_SCHW")}
-    for form in ("with_image", "text_only"):
-        turns = getattr(encoded, form)
-        arrays |= {f"{form}.{field.name}": getattr(turns, field.name) for field in fields(Turns)}
-    arrays["categories"] = np.array(encoded.categories, dtype=np.str_)
-    for name, array in arrays.items():
-        np.save(partial / f"{name}.npy", array)
-    try:
-        os.rename(partial, directory)
-    except OSError:
-        shutil.rmtree(partial)
+def _learned(offsets: Sequence[tuple[int, int]], unit: Unit) -> npt.NDArray[np.bool_]:
+    """Which tokens end inside a learned span. (Where a token begins depends on how the tokenizer counts the
+    space before a word; where it ends does not.)"""
+    ends_N = np.fromiter((end for _, end in offsets), np.int64, len(offsets))
+    learned_N = np.zeros(len(offsets), np.bool_)
+    for first, last in unit.learned:
+        learned_N |= (first < ends_N) & (ends_N <= last)
+    return learned_N
 
 
-def load_encoded(directory: Path) -> Encoded:
-    """Read what `save_encoded` wrote; the images stay on disk, mapped into memory."""
-
-    def read(name: str) -> Ints:
-        array: Ints = np.load(directory / f"{name}.npy")
-        return array
-
-    def turns(form: str) -> Turns:
-        return Turns(**{field.name: read(f"{form}.{field.name}") for field in fields(Turns)})
-
-    return Encoded(
-        categories=tuple(str(name) for name in np.load(directory / "categories.npy")),
-        category_S=read("category_S"),
-        turn_S=read("turn_S"),
-        image_S=read("image_S"),
-        images_SCHW=np.load(directory / "images_SCHW.npy", mmap_mode="r"),
-        with_image=turns("with_image"),
-        text_only=turns("text_only"),
-    )
+def _starts(lengths: Sequence[int]) -> Longs:
+    return np.array([0, *accumulate(lengths)], dtype=np.int64)

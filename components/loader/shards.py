@@ -7,7 +7,7 @@ are read from the remote as they are needed, and nothing is checked out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -50,6 +50,58 @@ def read_manifest(dataset: Dataset, columns: list[str]) -> pd.DataFrame:
         return pd.read_parquet(dataset.path / "manifest.parquet", columns=columns)
     with _open(dataset) as version, version.open("manifest.parquet") as file:
         return pd.read_parquet(file, columns=columns)
+
+
+class ShardReader:
+    """Ranges of a dataset's shards, in any order: from the workspace, or from the DVC remote.
+
+    Opened in the process that reads: what is handed to another process there opens its own files.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._files: dict[str, BinaryIO] = {}
+        self._open: ExitStack | None = None
+        self._version: RemoteDataset | None = None
+
+    def read(self, shard: str, offset: int, size: int) -> bytes:
+        """So many bytes of a shard from `offset` on.
+
+        Raises:
+            SourceError: the shard ends before.
+            ArtifactMissing: it is neither here nor in the remote.
+        """
+        if shard not in self._files:
+            self._files[shard] = self._find(shard)
+        file = self._files[shard]
+        file.seek(offset)
+        content = file.read(size)
+        if len(content) != size:
+            raise SourceError(
+                f"shard {shard} ends before byte {offset + size}",
+                where=self._dataset.uri,
+                fix="fetch the dataset again (`dvc checkout`)",
+            )
+        return content
+
+    def _find(self, shard: str) -> BinaryIO:
+        self._open = self._open or ExitStack()
+        if self._dataset.path.is_dir():
+            return self._open.enter_context((self._dataset.path / "shards" / shard).open("rb"))
+        if self._version is None:
+            self._version = self._open.enter_context(_open(self._dataset))
+        return self._open.enter_context(self._version.open(f"shards/{shard}"))
+
+    def close(self) -> None:
+        if self._open:
+            self._open.close()
+        self._files, self._open, self._version = {}, None, None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_dataset": self._dataset, "_files": {}, "_open": None, "_version": None}
 
 
 def _local(dataset: Dataset, split: str) -> Iterator[tuple[str, BinaryIO]]:

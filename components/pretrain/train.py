@@ -1,247 +1,289 @@
-"""The training loop: packs → loss → optimizer, with a resumption checkpoint every few seconds.
+"""The training loop: steps of a plan → loss → optimizer, with a resumption checkpoint every few seconds.
 
-A killed run that is started again ends with the same weights as one that was not: the state holds all
-that the coming steps depend on (weights, optimizer moments, the stream's place, the random generator).
+A killed run that is started again ends with the same weights as one that was not, to the last bit on one
+process: the checkpoint holds all that the coming steps depend on (weights, moments, the step's number, which
+names what is read, the guard's memory, the random generator).
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
-import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import Idefics3ForConditionalGeneration
+from accelerate.utils import DistributedType
+from transformers import PreTrainedModel
 
 from components.config import PretrainConfig
 from components.gates.result import GateResult
-from components.loader import Batch, Collator, PackStream
-from components.pretrain.data import Corpus
-from components.pretrain.loss import PackedLoss, labelled_categories
-from components.pretrain.schedule import build_optimizers, learning_rate, place, set_trainable
+from components.loader import Feed, Step
+from components.pretrain.checkpoints import Checkpoints, Saved, gather, restore_model, restore_optimizer
+from components.pretrain.loss import PackedLoss
+from components.pretrain.meter import Progress, Speed, Window
+from components.pretrain.optimizers import build_optimizers, set_rate, set_trainable
+from components.pretrain.precision import Precision
+from components.pretrain.schedule import place, rate_share
 from components.progress import Bar
 from components.stage import Run
+from components.vlm.families import Family
 
-MAX_SKIPPED = 5
-"""Steps in a row without a finite gradient after which training stops."""
+NORM_MEMORY = 0.98
+"""Of the running mean of gradient norms: some fifty steps."""
+NORMS_BEFORE_GUARD = 20
+"""Steps of a phase before a norm can be a spike: the first ones are large by nature."""
 
 
-@dataclass
-class Progress:
-    """What a run has done so far; part of the resumption checkpoint."""
+@dataclass(frozen=True)
+class Machine:
+    """How this run computes: measured or chosen before its first step, and kept by its checkpoints."""
 
-    step: int = 0
-    tokens: int = 0
-    slots: int = 0
-    """Tokens with padding."""
-    seconds: float = 0.0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    first_loss: float = math.nan
-    last_loss: float = math.nan
+    accelerator: Accelerator
+    precision: Precision
+    speed: Speed
 
     @property
-    def padding(self) -> float:
-        return 1 - self.tokens / max(self.slots, 1)
-
-
-@dataclass
-class Window:
-    """Sums over the steps since the last logged one."""
-
-    names: tuple[str, ...]
-    losses: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    tokens: int = 0
-    slots: int = 0
-    begin: float = field(default_factory=time.monotonic)
-
-    def add(self, batch: Batch, losses_K: torch.Tensor) -> None:
-        categories_K = labelled_categories(batch)
-        for index in torch.unique(categories_K).tolist():
-            chosen, name = losses_K[categories_K == index], self.names[index]
-            self.losses[name] = self.losses.get(name, 0.0) + float(chosen.sum())
-            self.counts[name] = self.counts.get(name, 0) + len(chosen)
-        self.tokens += batch.num_tokens
-        self.slots += batch.category_BL.numel()
-
-    @property
-    def loss(self) -> float:
-        return sum(self.losses.values()) / max(sum(self.counts.values()), 1)
-
-    def metrics(self) -> dict[str, float]:
-        """Means over the window; losses in nats per labelled token."""
-        return {
-            "loss": self.loss,
-            "tokens_per_s": self.tokens / max(time.monotonic() - self.begin, 1e-9),
-            "padding": 1 - self.tokens / max(self.slots, 1),
-            **{f"loss/{name}": self.losses[name] / self.counts[name] for name in sorted(self.losses)},
-        }
+    def sharded(self) -> bool:
+        """Whether weights are spread over processes."""
+        return bool(self.accelerator.distributed_type == DistributedType.FSDP)
 
 
 class Trainer:
     """One pretraining run.
 
     Args:
-        weights: Mixture weight of each category.
+        feed: This process's share of the steps.
+        names: Categories, as batches number them.
+        after_step: Called with the number of steps done, every step: what is measured meanwhile.
     """
 
     def __init__(
         self,
         run: Run,
         config: PretrainConfig,
-        corpus: Corpus,
-        model: Idefics3ForConditionalGeneration,
-        weights: Mapping[str, float],
-        accelerator: Accelerator,
+        model: PreTrainedModel,
+        family: Family,
+        feed: Feed,
+        names: tuple[str, ...],
+        machine: Machine,
+        after_step: Callable[[int], None] = lambda step: None,
     ) -> None:
-        self.run, self.config, self.accelerator = run, config, accelerator
-        self.model = model.to(accelerator.device)
-        self.collate = Collator(corpus.train, corpus.processor)
-        self.names = corpus.train.categories
-        self.stream = PackStream(
-            corpus.train,
-            weights,
-            seed=config.seed,
-            pack_tokens=config.pack_tokens,
-            pack_images=config.pack_images,
-            text_only_share=config.text_only_share,
-            max_shift=config.max_shift,
-        )
+        self.run, self.config, self.machine = run, config, machine
+        self.accelerator = machine.accelerator
+        self.model, self.family, self.feed, self.names = model, family, feed, names
+        self.after_step = after_step
+        self.lengths = [feed.plan.steps_of(index) for index in range(len(config.phases))]
+        self.total = sum(self.lengths)
         self.progress = Progress()
-        self.total = sum(phase.steps for phase in config.phases)
-        self.state = run.scratch / "state.pt"
+        self.checkpoints = Checkpoints(run.scratch / "checkpoints", config.keep_checkpoints)
+        self.module: torch.nn.Module = PackedLoss(model, family)
+        self.optimizers: Sequence[Any] = ()
         self.phase = -1
 
     def fit(self) -> Progress:
-        """Train to the last step, from the last resumption checkpoint if there is one."""
-        resumed = self._resume()
+        """Train to the last step, from the last resumption checkpoint if there is one.
+
+        Raises:
+            GateFailed: too many steps in a row were skipped.
+        """
+        resumed = self.checkpoints.latest()
+        if resumed is not None:
+            self.progress = Progress(**resumed.state["progress"])
+            if not self.machine.sharded:
+                restore_model(self.model, resumed.model, sharded=False)
         if self.accelerator.is_main_process:
             self.run.forget_steps_after(self.progress.step)
-        self.model.train()
         window, saved = Window(self.names), time.monotonic()
+        if resumed is not None:
+            window.load(resumed.state["window"])
+        numbers = range(self.progress.step, self.total)
         with Bar("pretrain", total=self.total, start=self.progress.step, unit="tok") as bar:
-            while self.progress.step < self.total:
+            for step in self.feed.steps(numbers, workers=self.config.loader_workers):
                 begin = time.monotonic()
-                at = place(self.config.phases, self.progress.step)
+                at = place(self.lengths, step.number)
                 if at.index != self.phase:
                     self._enter(at.index, resumed)
                     resumed = None
-                rate = learning_rate(at.phase, at.step)
-                tokens, gradient_norm = self._step(window, rate)
+                share = rate_share(self.config.phases[at.index], at.step, self.lengths[at.index])
+                tokens = self.progress.tokens
+                norm = self._step(step, window, share, settled=at.step >= NORMS_BEFORE_GUARD)
                 self.progress.step += 1
                 self.progress.seconds += time.monotonic() - begin
-                bar.advance(units=tokens, note=f"loss {window.loss:.3f}")
+                bar.advance(units=self.progress.tokens - tokens, note=self._note(window))
                 last = self.progress.step == self.total
                 if last or self.progress.step % self.config.log_every == 0:
-                    window = self._log(window, rate, gradient_norm)
-                if last or time.monotonic() - saved > self.config.checkpoint_every_s:
-                    self._save()
+                    window = self._log(window, share, norm)
+                self.after_step(self.progress.step)
+                if last or self._due(time.monotonic() - saved > self.config.checkpoint_every_s):
+                    self._save(window)
                     saved = time.monotonic()
         return self.progress
 
-    def _enter(self, index: int, resumed: dict[str, Any] | None) -> None:
+    def _enter(self, index: int, resumed: Saved | None) -> None:
         """Start a phase: freeze, build the optimizer, wrap; with its state if the run was resumed in it."""
-        phase = self.config.phases[index]
-        set_trainable(self.model, phase)
-        optimizers = build_optimizers(self.model, phase, self.config.optimizer, self.config.weight_decay)
-        if resumed is not None and resumed["phase"] == index:
-            for optimizer, state in zip(optimizers, resumed["optimizers"], strict=True):
-                optimizer.load_state_dict(state)
-        self.module, *self.optimizers = self.accelerator.prepare(PackedLoss(self.model), *optimizers)
+        phase, sharded = self.config.phases[index], self.machine.sharded
+        set_trainable(self.model, self.family, phase)
+        self.model.train()
+        if self.config.activation_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        built = build_optimizers(
+            self.model, self.family, phase, self.config.optimizer, self.config.weight_decay
+        )
+        if sharded and self.phase >= 0:  # a model is sharded once; later optimizers are built on its shards
+            self.optimizers = [self.accelerator.prepare_optimizer(optimizer) for optimizer in built]
+        else:
+            self.module, *self.optimizers = self.accelerator.prepare(
+                PackedLoss(self.model, self.family), *built
+            )
+        if resumed is not None:
+            if sharded:
+                restore_model(self.model, resumed.model, sharded=True)
+            if resumed.state["phase"] == index:
+                for number, optimizer in enumerate(self.optimizers):
+                    restore_optimizer(
+                        self.model, optimizer.optimizer, number, resumed.optimizer, sharded=sharded
+                    )
+            torch.set_rng_state(torch.tensor(resumed.state["random"], dtype=torch.uint8))
         self.phase = index
 
-    def _step(self, window: Window, rate: float) -> tuple[int, float]:
-        """One optimizer step; gives the tokens it read (all processes) and the gradient's norm."""
-        packs = list(
-            itertools.islice(self.stream, self.config.packs_per_step * self.accelerator.num_processes)
-        )
-        batch = self.collate(packs[self.accelerator.process_index :: self.accelerator.num_processes])
-        inputs = {name: tensor.to(self.accelerator.device) for name, tensor in batch.inputs.items()}
-        losses_K = self.module(**inputs)
-        # Processes hold different numbers of labelled tokens; wrappers average gradients over processes.
-        count = torch.tensor(float(len(losses_K)), device=self.accelerator.device)
-        self.accelerator.backward(losses_K.sum() / self.accelerator.reduce(count, "mean"))
+    def _step(self, step: Step, window: Window, share: float, *, settled: bool) -> float:
+        """One optimizer step; gives the gradient's norm."""
+        device, ranks = self.accelerator.device, self.accelerator.num_processes
+        losses = list[tuple[torch.Tensor, torch.Tensor]]()
+        for number, batch in enumerate(step.batches):
+            synchronize = number + 1 == len(step.batches)
+            with self._accumulating(synchronize):
+                batch = batch.to(device)
+                with self.machine.precision.forward(device):
+                    losses_K = self.module(batch)
+                # Wrappers average gradients over processes; the loss is a mean over all labelled tokens.
+                self.accelerator.backward(losses_K.sum() * (ranks / step.labelled))
+            losses.append((batch.labelled_categories_K, losses_K.detach()))
+            window.add_batch(batch)
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
         assert norm is not None, "a plain backward always has a norm"
         gradient_norm = float(norm)
-        if math.isfinite(gradient_norm):
-            for optimizer in self.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                optimizer.step()
-            self.progress.skipped_in_a_row = 0
-            window.add(batch, losses_K.detach().cpu())
+        if reason := self._unfit(gradient_norm, settled):
+            self._skip(reason)
         else:
-            self._skip(gradient_norm)
+            self._update(gradient_norm, share)
+            for categories_K, losses_K in losses:
+                window.add_losses(categories_K, losses_K)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         if self.progress.step == 0:
-            self.progress.first_loss = float(losses_K.detach().mean())
-        self.progress.tokens += batch.num_tokens
-        self.progress.slots += batch.category_BL.numel()
-        return batch.num_tokens * self.accelerator.num_processes, gradient_norm
+            (total,) = self._sums(sum(float(each.sum()) for _, each in losses))
+            self.progress.first_loss = total / step.labelled
+        self._count(step)
+        return gradient_norm
 
-    def _skip(self, gradient_norm: float) -> None:
-        self.progress.skipped += 1
-        self.progress.skipped_in_a_row += 1
-        if self.progress.skipped_in_a_row >= MAX_SKIPPED:
+    def _accumulating(self, synchronize: bool) -> AbstractContextManager[Any]:
+        """Only the last forward of a step exchanges gradients."""
+        if synchronize:
+            return nullcontext()
+        unsynchronized: AbstractContextManager[Any] = self.accelerator.no_sync(self.module)
+        return unsynchronized
+
+    def _update(self, norm: float, share: float) -> None:
+        progress = self.progress
+        for optimizer in self.optimizers:
+            set_rate(optimizer, share)
+            optimizer.step()
+        progress.skipped_in_a_row = 0
+        known = math.isfinite(progress.mean_norm)
+        progress.mean_norm = NORM_MEMORY * progress.mean_norm + (1 - NORM_MEMORY) * norm if known else norm
+
+    def _unfit(self, norm: float, settled: bool) -> str:
+        """Why a step's gradients are not used; empty where they are. All processes know the same norm."""
+        if not math.isfinite(norm):
+            return f"gradient norm {norm}"
+        mean = self.progress.mean_norm
+        if settled and math.isfinite(mean) and norm > self.config.spike_factor * mean:
+            return f"gradient norm {norm:.3g}, {norm / mean:.0f} times the running mean"
+        return ""
+
+    def _skip(self, reason: str) -> None:
+        progress = self.progress
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        self.run.event("step_skipped", step=progress.step, reason=reason)
+        if progress.skipped_in_a_row >= self.config.max_skipped:
             self.run.gate(
                 GateResult(
                     name="finite_gradients",
                     passed=False,
-                    observed=f"{MAX_SKIPPED} steps in a row with gradient norm {gradient_norm}",
-                    required="finite gradients",
+                    observed=f"{progress.skipped_in_a_row} steps in a row skipped, the last for {reason}",
+                    required=f"fewer than {self.config.max_skipped} in a row",
                     fix="lower the phase's learning_rate or raise its warmup_share",
-                    evidence={"step": self.progress.step},
+                    evidence={"step": progress.step},
                 )
             )
 
-    def _log(self, window: Window, rate: float, gradient_norm: float) -> Window:
-        metrics = window.metrics()
-        if window.counts:
-            self.progress.last_loss = metrics["loss"]
+    def _count(self, step: Step) -> None:
+        """Add up what all processes read."""
+        tokens, slots, samples = self._sums(
+            sum(batch.num_tokens for batch in step.batches),
+            sum(batch.category_BL.numel() for batch in step.batches),
+            sum(batch.num_samples for batch in step.batches),
+        )
+        self.progress.tokens += round(tokens)
+        self.progress.slots += round(slots)
+        self.progress.samples += round(samples)
+
+    def _sums(self, *values: float) -> list[float]:
+        """Over all processes."""
+        if self.accelerator.num_processes == 1:
+            return list(values)
+        own = torch.tensor(values, device=self.accelerator.device, dtype=torch.float64)
+        summed: list[float] = self.accelerator.reduce(own, "sum").tolist()
+        return summed
+
+    def _note(self, window: Window) -> str:
+        seconds = max(time.monotonic() - window.begin, 1e-9)
+        used = self.machine.speed.utilization(window.slots, seconds)
+        padding = 1 - window.tokens / max(window.slots, 1)
+        return (
+            f"loss {window.loss:.3f}, {window.samples / seconds:,.0f} samples/s, padding {padding:.0%}, "
+            f"{used:.0%} of a matrix multiplication"
+        )
+
+    def _log(self, window: Window, share: float, norm: float) -> Window:
+        for table in (window.losses, window.counts):
+            self._reduce(table)
+        sums = self._sums(window.tokens, window.slots, window.samples)
+        window.tokens, window.slots, window.samples = (round(each) for each in sums)
+        if float(window.counts.sum()):
+            self.progress.last_loss = window.loss
         if self.accelerator.is_main_process:
-            self.run.log(self.progress.step, learning_rate=rate, gradient_norm=gradient_norm, **metrics)
+            metrics = window.metrics(self.machine.speed)
+            rate = self.config.phases[self.phase].learning_rate * share
+            self.run.log(self.progress.step, learning_rate=rate, gradient_norm=norm, **metrics)
         return Window(self.names)
 
-    def _save(self) -> None:
+    def _reduce(self, table: torch.Tensor) -> None:
+        if self.accelerator.num_processes > 1:
+            table.copy_(self.accelerator.reduce(table.to(self.accelerator.device), "sum").cpu())
+
+    def _due(self, due: bool) -> bool:
+        """Whether to save: all processes do what the first one's clock says."""
+        (decided,) = self._sums(float(due and self.accelerator.is_main_process))
+        return decided > 0
+
+    def _save(self, window: Window) -> None:
         """Write the resumption checkpoint, whole or not at all."""
-        if not self.accelerator.is_main_process:
+        raw = [optimizer.optimizer for optimizer in self.optimizers]
+        if not (self.accelerator.is_main_process or self.machine.sharded):
             return
-        partial = self.state.with_name(".state.partial")
-        torch.save(
-            {
-                "progress": vars(self.progress).copy(),
+        weights, moments = gather(self.model, raw, sharded=self.machine.sharded)
+        if self.accelerator.is_main_process:
+            state = {
+                "progress": self.progress.state(),
                 "phase": self.phase,
-                "model": self.model.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-                "stream": json.dumps(self.stream.state_dict()),
-                "random": torch.get_rng_state(),
-            },
-            partial,
-        )
-        os.replace(partial, self.state)
-
-    def _resume(self) -> dict[str, Any] | None:
-        if not self.state.is_file():
-            return None
-        state = read_state(self.state)
-        self.progress = Progress(**state["progress"])
-        self.model.load_state_dict(state["model"])
-        self.stream.load_state_dict(json.loads(state["stream"]))
-        torch.set_rng_state(state["random"])
-        return state
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """A resumption checkpoint, on the CPU."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+                "window": window.state(),
+                "random": torch.get_rng_state().tolist(),
+            }
+            self.checkpoints.save(self.progress.step, Saved(weights, moments, state))

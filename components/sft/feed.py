@@ -1,4 +1,4 @@
-"""Packed batches for SFTTrainer, by their place in the stream.
+"""Packed batches for SFTTrainer, by their place in the plan.
 
 The trainer's dataset holds nothing but the packs' numbers, in order, and the feed turns numbers into
 tensors. So the trainer's own resumption, which skips the numbers it has done, resumes the stream.
@@ -7,38 +7,33 @@ tensors. So the trainer's own resumption, which skips the numbers it has done, r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import datasets
-import torch
 
-from components.loader import Collator, PackStream
+from components.loader import Collator, Plan
 
 
 class PackFeed:
     """Data collator: numbers of packs → the inputs of the model's forward, exactly as the loader made them.
 
     Args:
-        stream: A stream that has not been read from.
+        plan: The run's packs.
         collator: Turns packs into tensors.
     """
 
-    def __init__(self, stream: PackStream, collator: Collator) -> None:
-        self._stream, self._collator, self._next = stream, collator, 0
+    def __init__(self, plan: Plan, collator: Collator) -> None:
+        self._plan, self._collator = plan, collator
         self.num_tokens = 0
         """Tokens handed out, padding left out."""
         self.num_padded = 0
         """Padding tokens handed out."""
 
-    def __call__(self, rows: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:
-        first, last = rows[0]["pack"], rows[-1]["pack"]
-        assert last - first == len(rows) - 1 and first >= self._next, "packs are read once, in order"
-        for _ in range(self._next, first):
-            next(self._stream)
-        batch = self._collator([next(self._stream) for _ in rows])
-        self._next = last + 1
+    def __call__(self, rows: Sequence[dict[str, int]]) -> dict[str, Any]:
+        batch = self._collator([self._plan.pack(row["pack"]) for row in rows])
         self.num_tokens += batch.num_tokens
         self.num_padded += batch.category_BL.numel() - batch.num_tokens
-        return batch.inputs
+        return batch.forward_inputs()
 
 
 def pack_numbers(num_packs: int) -> datasets.Dataset:

@@ -18,11 +18,12 @@ from trl.trainer.sft_trainer import SFTTrainer
 from components.adapters import adapter_config, merge_and_save
 from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import SftConfig
-from components.loader import Collator, PackStream, encode, read_samples
+from components.loader import Collator, Packing, Part, encode, make_plan, read_samples
 from components.sft.feed import PackFeed, pack_numbers
 from components.stage import Fields, Run, stage
 from components.trainers import arguments, finite_loss, train
 from components.vlm import load_model, load_processor
+from components.vlm.families import family_of
 
 LOGGED: Final = ("loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")
 
@@ -65,16 +66,17 @@ def pack_feed(
     config: SftConfig, processor: Idefics3Processor, dataset: Dataset, mixture: Mixture
 ) -> PackFeed:
     """The packed training split, drawn by the mixture's weights."""
-    encoded = encode(read_samples(dataset, "train"), processor)
-    stream = PackStream(
-        encoded,
-        mixture.weights,
-        seed=config.seed,
+    family = family_of(processor)
+    encoded = encode(read_samples(dataset, "train"), family)
+    how = Packing(
         pack_tokens=config.pack_tokens,
         pack_images=config.pack_images,
+        packs_per_step=config.packs_per_step,
         text_only_share=config.text_only_share,
+        seed=config.seed,
     )
-    return PackFeed(stream, Collator(encoded, processor))
+    plan = make_plan(encoded, [Part(mixture.weights, steps=config.steps)], how)
+    return PackFeed(plan, Collator(encoded, family))
 
 
 def sft_trainer(

@@ -1,77 +1,31 @@
-"""The stage: checks that can fail, the same weights after a kill, the frozen parts left alone."""
+"""The stage: gates that can fail, metrics, frozen parts left alone, what is measured meanwhile."""
 
 from __future__ import annotations
 
+import json
 import math
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
+import pandas as pd
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from components.artifacts import Checkpoint, Dataset, Mixture, Record
-from components.config import Execution, ModelConfig, Phase, PretrainConfig
+from components.artifacts import Checkpoint, Dataset, Mixture
+from components.config import Phase, PretrainConfig
 from components.errors import GateFailed
-from components.fingerprint import ROOT
-from components.loader import Collator, batches, encode, read_samples
+from components.loader import Step
 from components.pretrain import pretrain
-from components.pretrain.checks import loss_sane, packing_equivalence, validation_losses
+from components.pretrain import stage as pretrain_stage
 from components.pretrain.data import prepare
-from components.pretrain.schedule import FINAL_SHARE, build_optimizers, learning_rate, place, set_trainable
-from components.pretrain.train import Progress, Trainer, read_state
-from components.stage import Run
-from components.vlm import build_model, load_model, load_processor
+from components.pretrain.train import Trainer
+from components.pretrain.watch import Watch
+from components.vlm import build_model, load_model
 
-TINY = ModelConfig(
-    vocab_size=400,
-    vision_layers=1,
-    vision_width=32,
-    vision_heads=2,
-    text_layers=1,
-    text_width=64,
-    text_heads=2,
-    text_kv_heads=2,
-    text_mlp=64,
-)
+Config = Callable[..., PretrainConfig]
 ALL = ("vision", "connector", "language")
-
-
-def _config(workspace: Path, **changes: object) -> PretrainConfig:
-    fields: dict[str, object] = {
-        "execution": Execution(workspace=workspace, threads=1, device="cpu"),
-        "model": TINY,
-        "phases": (
-            Phase(name="connector", trainable=("connector",), steps=4, learning_rate=1e-3),
-            Phase(name="all", trainable=ALL, steps=16, learning_rate=3e-3),
-        ),
-        "pack_tokens": 256,
-        "pack_images": 8,
-        "packs_per_step": 2,
-        "validation_samples": 10,
-        "log_every": 5,
-        "min_end_token_rate": 0.0,
-    }
-    return PretrainConfig.model_validate(fields | changes)
-
-
-@pytest.fixture
-def mixture(tmp_path: Path, record_writer: Callable[..., Record]) -> Mixture:
-    mixture = Mixture(
-        uri=str(tmp_path),
-        digest="mixture",
-        record=str(tmp_path / "mixture.json"),
-        name="stratified",
-        weights={"vqa": 1.0, "caption": 1.0, "digits": 1.0, "chart": 1.0},
-    )
-    record_writer(mixture, "ablate")
-    return mixture
 
 
 def _weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
@@ -79,195 +33,190 @@ def _weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return weights
 
 
-def test_pretrain_tiny_gives_a_gated_checkpoint_with_losses_per_category(
-    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture
+def _lines(checkpoint: Checkpoint, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    path = Path(checkpoint.record).parent / name
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _start(config: PretrainConfig, dataset: Dataset) -> dict[str, torch.Tensor]:
+    torch.manual_seed(config.seed)
+    return build_model(config.model, prepare(config, dataset).family.tokenizer).state_dict()
+
+
+def test_pretrain_tiny_gives_a_gated_checkpoint_with_its_plan_and_losses_per_category(
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
 ) -> None:
-    checkpoint = pretrain(config=_config(tmp_path), dataset=tiny_dataset, mixture=mixture)
+    checkpoint = pretrain(config=tiny_config(tmp_path), dataset=tiny_dataset, mixture=mixture)
     load_model(checkpoint.path, expected_contract=checkpoint.contract)
     record = checkpoint.load_record()
     assert [gate.name for gate in record.gates] == ["packing_equivalence", "loss_sane", "generation_stops"]
     for category in mixture.weights:
         assert math.isfinite(record.metrics[f"validation_loss/{category}"])
     assert record.metrics["image_tokens"] == 16
-    lines = (Path(checkpoint.record).parent / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 4
-    assert all('"loss/vqa"' in line and '"gradient_norm"' in line for line in lines)
+    assert record.metrics["steps"] == 20
+    lines = _lines(checkpoint)
+    assert [line["step"] for line in lines] == [5, 10, 15, 20]
+    assert all({"loss/vqa", "gradient_norm", "utilization", "samples_per_s"} <= line.keys() for line in lines)
+    logs = Path(checkpoint.record).parent / "logs"
+    plan = pd.read_parquet(logs / "packplan.parquet")
+    assert plan["pack"].nunique() == 20 * 2
+    assert record.metrics["tokens"] == plan["tokens"].sum()
+    strategies = {
+        row["strategy"]: row for row in json.loads((logs / "packing.json").read_text())["strategies"]
+    }
+    assert len(strategies) == 6
+    assert strategies["pooled"]["padding"] < strategies["next_fit"]["padding"]
 
 
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_pretrain_stopped_midway_and_started_again_gives_identical_weights(
-    tiny_dataset: Dataset,
-    tmp_path: Path,
-    mixture: Mixture,
-    monkeypatch: pytest.MonkeyPatch,
-    optimizer: str,
+def test_pretrain_run_again_reads_the_same_plan_and_another_mixture_makes_another(
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
 ) -> None:
-    whole = pretrain(
-        config=_config(tmp_path / "whole", optimizer=optimizer), dataset=tiny_dataset, mixture=mixture
-    )
-    config = _config(tmp_path / "stopped", optimizer=optimizer, checkpoint_every_s=1e-9)
-    step = Trainer._step
-    for stop_at in (2, 11):
-
-        def stopping(self: Trainer, window: object, rate: float, stop_at: int = stop_at) -> object:
-            if self.progress.step == stop_at:
-                raise Killed
-            return step(self, window, rate)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(Trainer, "_step", stopping)
-        with pytest.raises(Killed):
-            pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
-    monkeypatch.setattr(Trainer, "_step", step)
-    resumed = pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
-    assert resumed.digest == whole.digest
-    lines = (Path(resumed.record).parent / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 4
-
-
-def test_pretrain_killed_by_the_system_and_run_again_gives_identical_weights(
-    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture
-) -> None:
-    phases = (Phase(name="all", trainable=ALL, steps=60, learning_rate=3e-3),)
-    whole = pretrain(config=_config(tmp_path / "whole", phases=phases), dataset=tiny_dataset, mixture=mixture)
-    config = _config(tmp_path / "killed", phases=phases, checkpoint_every_s=1e-9)
-    (tmp_path / "config.json").write_text(config.model_dump_json())
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from components.artifacts import Dataset, Mixture, Record\n"
-        "from components.config import PretrainConfig\n"
-        "from components.pretrain import pretrain\n"
-        "config = PretrainConfig.model_validate_json(Path(sys.argv[1]).read_text())\n"
-        "given = [Record.load(Path(path)).artifact for path in sys.argv[2:]]\n"
-        "pretrain(config=config, dataset=Dataset.model_validate(given[0]),\n"
-        "         mixture=Mixture.model_validate(given[1]))\n"
-    )
-    arguments = [str(tmp_path / "config.json"), tiny_dataset.record, mixture.record]
-    process = subprocess.Popen([sys.executable, "-c", script, *arguments], cwd=ROOT)
-    identity = pretrain.identity(config=config, dataset=tiny_dataset, mixture=mixture)
-    state = pretrain.directory(identity, config) / "scratch" / "state.pt"
-    while process.poll() is None and not (state.exists() and read_state(state)["progress"]["step"] >= 5):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert pretrain.finished(config=config, dataset=tiny_dataset, mixture=mixture) is None
-    resumed = pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
-    assert resumed.digest == whole.digest
+    config = tiny_config(tmp_path)
+    pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+    corpus = prepare(config, tiny_dataset)
+    (path,) = (corpus.directory / "plans").glob("*.parquet")
+    made = path.stat().st_mtime_ns
+    pretrain(config=tiny_config(tmp_path, weight_decay=0.1), dataset=tiny_dataset, mixture=mixture)
+    assert [each.stat().st_mtime_ns for each in path.parent.glob("*.parquet")] == [made]
+    other = mixture.model_copy(update={"digest": "other", "weights": {"vqa": 1.0, "digits": 2.0}})
+    pretrain(config=config, dataset=tiny_dataset, mixture=other)
+    assert len(list(path.parent.glob("*.parquet"))) == 2
 
 
 def test_pretrain_connector_phase_leaves_the_rest_untouched(
-    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
 ) -> None:
-    phases = (Phase(name="connector", trainable=("connector",), steps=4, learning_rate=1e-2),)
-    config = _config(tmp_path, phases=phases)
+    phases = (Phase(name="connector", trainable=("connector",), steps=30, learning_rate=3e-2),)
+    config = tiny_config(tmp_path, phases=phases)
     trained = _weights(pretrain(config=config, dataset=tiny_dataset, mixture=mixture))
-    torch.manual_seed(config.seed)
-    start = build_model(config.model, prepare(config, tiny_dataset).processor.tokenizer).state_dict()
+    start = _start(config, tiny_dataset)
     changed = {name for name in trained if not torch.equal(trained[name], start[name])}
     assert changed == {name for name in trained if "connector" in name}
 
 
-def test_pretrain_model_that_never_stops_fails_the_gate(
-    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, monkeypatch: pytest.MonkeyPatch
+def test_pretrain_frozen_tower_runs_once_per_picture_and_trains_to_nearly_the_same(
+    tiny_dataset: Dataset,
+    tmp_path: Path,
+    mixture: Mixture,
+    tiny_config: Config,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    phases = (Phase(name="all", trainable=ALL, steps=2, learning_rate=1e-4),)
-    config = _config(tmp_path, phases=phases, min_end_token_rate=1.0)
-    with pytest.raises(GateFailed, match="generation_stops"):
-        pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+    phases = (Phase(name="some", trainable=("connector", "language"), steps=12, learning_rate=3e-3),)
+    plain = tiny_config(tmp_path / "plain", phases=phases, cache_features=False)
+    slow = _weights(pretrain(config=plain, dataset=tiny_dataset, mixture=mixture))
+    cached = tiny_config(tmp_path / "cached", phases=phases)
+    pretrain(config=cached, dataset=tiny_dataset, mixture=mixture)  # computes the features
+    again = tiny_config(tmp_path / "cached", phases=phases, weight_decay=0.06)
+    runs = list[int]()
+    step = Trainer._step
+
+    def counted(self: Trainer, *arguments: Any, **options: Any) -> float:
+        tower = self.model.model.vision_model
+        handle = tower.register_forward_hook(lambda *_: runs.append(1))
+        try:
+            return step(self, *arguments, **options)
+        finally:
+            handle.remove()
+
+    monkeypatch.setattr(Trainer, "_step", counted)
+    fast = _weights(pretrain(config=again, dataset=tiny_dataset, mixture=mixture))
+    assert not runs
+    start = _start(plain, tiny_dataset)
+    moved = max(float((slow[name] - start[name]).abs().max()) for name in slow)
+    # Features are kept in float16.
+    assert max(float((slow[name] - fast[name]).abs().max()) for name in slow) < 0.2 * moved
+    assert all(torch.equal(fast[name], start[name]) for name in fast if "vision" in name)
 
 
-def test_trainer_gradients_never_finite_stops_with_a_gate(tiny_dataset: Dataset, tmp_path: Path) -> None:
-    config = _config(tmp_path)
-    corpus = prepare(config, tiny_dataset)
-    model = build_model(config.model, corpus.processor.tokenizer)
-    with torch.no_grad():
-        model.lm_head.weight.fill_(math.inf)
-    run = Run("pretrain", "none", tmp_path)
-    run.scratch.mkdir()
-    trainer = Trainer(run, config, corpus, model, {"vqa": 1.0}, Accelerator(cpu=True))
-    with pytest.raises(GateFailed, match="finite_gradients"):
-        trainer.fit()
-    assert trainer.progress.skipped == 5
-
-
-def test_packing_equivalence_right_mask_passes_and_plain_causal_mask_fails(
-    tiny_dataset: Dataset, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+def test_pretrain_padding_that_were_the_end_token_would_never_stop(
+    tiny_dataset: Dataset,
+    tmp_path: Path,
+    mixture: Mixture,
+    tiny_config: Config,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    processor, model = load_processor(tiny_checkpoint.path), load_model(tiny_checkpoint.path)
-    collate = Collator(encode(read_samples(tiny_dataset, "train"), processor), processor)
-    samples = list(range(8))
-    assert packing_equivalence(model, collate, samples).passed
-    right = batches.block_mask
+    """The book's bug: with one token for both, masking the padding out of the loss masks the end token."""
+    phases = (Phase(name="all", trainable=ALL, steps=150, learning_rate=3e-3),)
+    config = tiny_config(tmp_path / "right", phases=phases)
+    right = pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+    step = Trainer._step
 
-    def leaking(segment_BL: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
-        return right(torch.zeros_like(segment_BL), torch.full_like(turn_BL, batches.PREFIX))
+    def masked(self: Trainer, given: Step, *arguments: Any, **options: Any) -> float:
+        for batch in given.batches:
+            batch.labels_BL[batch.labels_BL == self.family.tokenizer.eos_token_id] = -100
+        return step(self, given, *arguments, **options)
 
-    monkeypatch.setattr(batches, "block_mask", leaking)
-    result = packing_equivalence(model, collate, samples)
-    assert not result.passed
-    assert "block_mask" in result.fix
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "passed"), [(5.0, 2.0, True), (5.0, 5.5, False), (5.0, math.nan, False)]
-)
-def test_loss_sane_passes_only_a_finite_fall(first: float, last: float, passed: bool) -> None:
-    assert loss_sane(Progress(first_loss=first, last_loss=last)).passed is passed
+    monkeypatch.setattr(Trainer, "_step", masked)
+    assert right.load_record().metrics["end_token_rate"] > 0.9
+    wrong = tiny_config(tmp_path / "wrong", phases=phases, min_end_token_rate=0.5)
+    with pytest.raises(GateFailed, match="generation_stops.*observed 0%"):
+        pretrain(config=wrong, dataset=tiny_dataset, mixture=mixture)
 
 
-def test_validation_losses_seed_and_budget_change_packs_not_losses(
-    tiny_dataset: Dataset, tiny_checkpoint: Checkpoint
+def test_pretrain_watched_groups_are_measured_and_a_fall_is_an_event_or_stops_the_run(
+    tiny_dataset: Dataset,
+    tmp_path: Path,
+    mixture: Mixture,
+    tiny_config: Config,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    processor, model = load_processor(tiny_checkpoint.path), load_model(tiny_checkpoint.path)
-    collate = Collator(encode(read_samples(tiny_dataset, "validation"), processor), processor)
-    small, large = (
-        validation_losses(
-            model, collate, samples_per_category=4, seed=seed, pack_tokens=tokens, pack_images=8
-        )
-        for seed, tokens in ((0, 128), (1, 512))
+    compare = Watch._compare
+
+    def falling(self: Watch, step: int, group: str, answers: pd.DataFrame) -> None:
+        """What a group would show that knew everything at first and nothing later."""
+        compare(self, step, group, answers.assign(correct=float(step < 8)))
+
+    watched = {"every": 4, "budget": 0.1, "samples_per_group": 16}
+    quiet = pretrain(
+        config=tiny_config(tmp_path / "quiet", watch=watched), dataset=tiny_dataset, mixture=mixture
     )
-    assert small == pytest.approx(large, rel=1e-4)
-    assert set(small) == {"vqa", "caption", "digits", "chart"}
+    measured = [line for line in _lines(quiet) if "held_out_exact/vqa/official_test" in line]
+    assert [line["step"] for line in measured] == [4, 8, 12, 16, 20]
+    assert not (Path(quiet.record).parent / "events.jsonl").exists()
+    monkeypatch.setattr(Watch, "_compare", falling)
+    told = pretrain(
+        config=tiny_config(tmp_path / "told", watch=watched), dataset=tiny_dataset, mixture=mixture
+    )
+    events = _lines(told, "events.jsonl")
+    assert {(event["event"], event["group"]) for event in events} >= {("regression", "vqa/official_test")}
+    stopping = tiny_config(tmp_path / "stopped", watch=watched | {"on_regression": "stop"})
+    with pytest.raises(GateFailed, match="no_regression"):
+        pretrain(config=stopping, dataset=tiny_dataset, mixture=mixture)
 
 
-def test_schedule_steps_fall_into_phases_and_rates_warm_up_then_fall() -> None:
-    first = Phase(name="a", trainable=("connector",), steps=3, learning_rate=1e-3)
-    second = Phase(name="b", trainable=ALL, steps=100, learning_rate=1e-2, warmup_share=0.1)
-    assert [place((first, second), step).step for step in (0, 2, 3, 102)] == [0, 2, 0, 99]
-    with pytest.raises(IndexError):
-        place((first, second), 103)
-    rates = [learning_rate(second, step) for step in range(100)]
-    assert rates[9] == max(rates) == second.learning_rate
-    assert rates[:10] == sorted(rates[:10])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[-1] < second.learning_rate * (FINAL_SHARE + 0.01)
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_build_optimizers_every_parameter_is_updated_once(
-    tiny_checkpoint: Checkpoint, optimizer: Literal["adamw", "muon"]
+def test_pretrain_best_weights_are_those_of_the_lowest_validation_loss(
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
 ) -> None:
-    model = load_model(tiny_checkpoint.path)
-    phase = Phase(name="all", trainable=ALL, steps=1, learning_rate=1e-3)
-    set_trainable(model, phase)
-    built = build_optimizers(model, phase, optimizer, 0.1)
-    updated = [id(p) for each in built for group in each.param_groups for p in group["params"]]
-    assert sorted(updated) == sorted(id(p) for p in model.parameters())
-    muon = {
-        id(p) for each in built if isinstance(each, torch.optim.Muon) for p in each.param_groups[0]["params"]
-    }
-    names = {name for name, p in model.named_parameters() if id(p) in muon}
-    assert bool(names) == (optimizer == "muon")
-    assert not any("embed" in name or "lm_head" in name or "norm" in name for name in names)
+    # So high a rate that the loss ends above where it was.
+    phases = (
+        Phase(name="learn", trainable=ALL, steps=20, learning_rate=3e-3, schedule="constant"),
+        Phase(name="forget", trainable=ALL, steps=10, learning_rate=0.04, schedule="constant"),
+    )
+    config = tiny_config(tmp_path, phases=phases, validate_every=5, select="best", spike_factor=1e9)
+    best = pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+    logged = {line["step"]: line["validation_loss"] for line in _lines(best) if "validation_loss" in line}
+    metrics = best.load_record().metrics
+    assert metrics["validation_loss"] == pytest.approx(min(logged.values()), rel=1e-4)
+    assert logged[int(metrics["best_step"])] == min(logged.values()) < logged[30]
 
 
-def test_set_trainable_covers_every_parameter(tiny_checkpoint: Checkpoint) -> None:
-    model = load_model(tiny_checkpoint.path)
-    set_trainable(model, Phase(name="all", trainable=ALL, steps=1, learning_rate=1e-3))
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    set_trainable(model, Phase(name="none", trainable=("vision",), steps=1, learning_rate=1e-3))
-    frozen = {name.split(".")[1] for name, p in model.named_parameters() if not p.requires_grad}
-    assert frozen == {"connector", "text_model", "weight"}
+def test_pretrain_activation_checkpointing_and_smaller_forwards_train_alike(
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
+) -> None:
+    plain = _weights(pretrain(config=tiny_config(tmp_path / "a"), dataset=tiny_dataset, mixture=mixture))
+    changed = tiny_config(tmp_path / "b", activation_checkpointing=True, packs_per_forward=1)
+    other = _weights(pretrain(config=changed, dataset=tiny_dataset, mixture=mixture))
+    assert max(float((plain[name] - other[name]).abs().max()) for name in plain) < 1e-4
+
+
+def test_pretrain_streamed_pictures_and_workers_give_identical_weights(
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
+) -> None:
+    cached = pretrain(config=tiny_config(tmp_path / "a"), dataset=tiny_dataset, mixture=mixture)
+    config = tiny_config(tmp_path / "b", pixels="streamed", loader_workers=2)
+    streamed = pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+    assert streamed.digest == cached.digest
+
+
+def test_pretrain_stage_module_is_the_one_that_is_named() -> None:
+    assert pretrain.module == pretrain_stage.__name__

@@ -1,0 +1,223 @@
+"""The stage: prepare, check, train, check, save."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from components.artifacts import Checkpoint, Dataset, Mixture, digest_file, write_atomic
+from components.config import PretrainConfig
+from components.gates.result import GateResult
+from components.loader import Collator, Encoded, Feed, Plan, read_samples
+from components.loader.features import Features, compute_features
+from components.loader.packing import POOL, compare_strategies
+from components.pretrain.checks import generation_stops, loss_sane, packing_equivalence
+from components.pretrain.data import Corpus, key_of, packing_of, plan_for, prepare
+from components.pretrain.loss import PackedLoss
+from components.pretrain.measure import HeldOut, choose
+from components.pretrain.meter import Progress
+from components.pretrain.precision import attention, choose_precision, measure_speed
+from components.pretrain.train import Machine, Trainer
+from components.pretrain.watch import Watch
+from components.stage import Fields, Run, hardware, stage
+from components.vlm import build_model, contract, contract_hash, save
+
+EQUIVALENCE_SAMPLES_PER_CATEGORY = 2
+COMPARED_ITEMS = 20_000
+"""Items of the plan that all packing strategies are compared on."""
+
+
+@stage("pretrain", Checkpoint)
+def pretrain(run: Run, *, config: PretrainConfig, dataset: Dataset, mixture: Mixture) -> Fields:
+    """Train a vision-language model on `dataset`, drawn by `mixture`.
+
+    Raises:
+        GateFailed: packing changes the loss, the loss is not sane, a watched group regressed (where that
+            stops the run), or generation does not stop.
+        ConfigError: the mixture weights a category that the dataset does not have, or a turn does not fit.
+    """
+    torch.set_num_threads(config.execution.threads)
+    accelerator = Accelerator(cpu=config.execution.device == "cpu")
+    corpus = prepare(config, dataset)
+    agreed = contract_hash(contract(corpus.family.processor))
+    plan, path = plan_for(config, corpus, mixture.weights)
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, corpus.family.tokenizer).to(accelerator.device)
+    run.gate(_equivalence(config, corpus, model))
+    collates = _Collates(config, corpus, model)
+    feed = Feed(
+        plan,
+        collates.train,
+        rank=accelerator.process_index,
+        ranks=accelerator.num_processes,
+        packs_per_forward=config.packs_per_forward,
+    )
+    machine = _machine(run, config, accelerator, model, feed)
+    if accelerator.is_main_process:
+        _describe_plan(run, config, plan, path)
+    watch = _watch(run, config, corpus, collates, model, accelerator)
+    trainer = Trainer(
+        run, config, model, corpus.family, feed, corpus.train.categories, machine, watch.after_step
+    )
+    with attention(model, machine.precision.attention):
+        progress = trainer.fit()
+    run.gate(loss_sane(progress))
+    if config.select == "best" and watch.best.is_dir():
+        _load(model, watch.best)
+        run.metrics["best_step"] = float(watch.best_step)
+    model.eval()
+    losses = watch.validation.measure(PackedLoss(model, corpus.family), accelerator.device).losses()
+    weighted = {name for name, weight in mixture.weights.items() if weight > 0}
+    stops = generation_stops(
+        model,
+        corpus.family.processor,
+        read_samples(dataset, "validation", categories=weighted),
+        required=config.min_end_token_rate,
+    )
+    run.gate(stops)
+    run.metrics |= _metrics(config, model, progress, losses) | {
+        "end_token_rate": float(stops.evidence["end_token_rate"] or 0)
+    }
+    if accelerator.is_main_process:
+        saved = save(model, corpus.family.processor, run.output)
+        assert saved == agreed, "the processor changed while the model was trained"
+    accelerator.wait_for_everyone()
+    return {"contract": agreed}
+
+
+class _Collates:
+    """Collators of the three splits: with features in the pictures' stead where the tower stays frozen."""
+
+    def __init__(self, config: PretrainConfig, corpus: Corpus, model: PreTrainedModel) -> None:
+        self._config, self._corpus, self._model = config, corpus, model
+        frozen = config.cache_features and not any("vision" in phase.trainable for phase in config.phases)
+        self._folder = corpus.directory / "features" / _digest_tower(corpus, model) if frozen else None
+        self.train = self._collate("train", corpus.train, always_image=True)
+        self.validation = self._collate("validation", corpus.validation)
+        self.held_out = self._collate("held_out", corpus.held_out) if config.watch.every else None
+
+    def _collate(self, split: str, encoded: Encoded, *, always_image: bool = False) -> Collator:
+        features: Features | None = None
+        if self._folder is not None:
+            path = self._folder / f"{split}.npy"
+            features = compute_features(encoded, self._corpus.family, self._model, path)
+        return Collator(
+            encoded,
+            self._corpus.family,
+            isolation=self._config.isolation,
+            features=features,
+            always_image=always_image,
+        )
+
+
+def _digest_tower(corpus: Corpus, model: PreTrainedModel) -> str:
+    """SHA-256 over the weights of the vision tower."""
+    whole = hashlib.sha256()
+    for module in corpus.family.parts(model)["vision"]:
+        for name, tensor in sorted(module.state_dict().items()):
+            whole.update(
+                name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            )
+    return whole.hexdigest()[:16]
+
+
+def _equivalence(config: PretrainConfig, corpus: Corpus, model: PreTrainedModel) -> GateResult:
+    chosen = choose(corpus.train, EQUIVALENCE_SAMPLES_PER_CATEGORY, config.seed)
+    collate = Collator(corpus.train, corpus.family, isolation=config.isolation)
+    return packing_equivalence(model, collate, chosen, packing_of(config))
+
+
+def _machine(
+    run: Run, config: PretrainConfig, accelerator: Accelerator, model: PreTrainedModel, feed: Feed
+) -> Machine:
+    """Measure this machine with this model, or go on as an earlier run like this one did."""
+    module = PackedLoss(model, feed.collate.family)
+    model.requires_grad_(True)
+    batch = feed[0].batches[0].to(accelerator.device)
+    like = [config.model.model_dump(mode="json"), config.pack_tokens, len(batch.input_ids_BL), hardware()]
+    settings = [*like, config.precision, config.execution.threads, torch.__version__]
+    cache = config.execution.cache / "precision" / f"{key_of(settings)}.json"
+    precision, seconds = choose_precision(module, batch, config.precision, cache)
+    with attention(model, precision.attention):
+        speed = measure_speed(module, batch, precision)
+    run.metrics |= {f"forward_backward_s/{name}": spent for name, spent in seconds.items()}
+    run.metrics |= {"bf16": float(precision.name == "bf16"), "floor_gflops": speed.floor_flops / 1e9}
+    return Machine(accelerator, precision, speed)
+
+
+def _describe_plan(run: Run, config: PretrainConfig, plan: Plan, path: Path) -> None:
+    """Keep the plan with the run, and compare all strategies on its own data."""
+    kept = run.logs / "packplan.parquet"
+    kept.unlink(missing_ok=True)
+    try:
+        os.link(path, kept)
+    except OSError:
+        shutil.copyfile(path, kept)
+    reports = compare_strategies(
+        plan.rows["tokens"][:COMPARED_ITEMS],
+        plan.rows["images"][:COMPARED_ITEMS],
+        pack_tokens=config.pack_tokens,
+        pack_images=config.pack_images,
+        pool=POOL,
+    )
+    table = {"packplan_sha256": digest_file(path), "strategies": [asdict(report) for report in reports]}
+    write_atomic(run.logs / "packing.json", json.dumps(table, indent=1))
+
+
+def _watch(
+    run: Run,
+    config: PretrainConfig,
+    corpus: Corpus,
+    collates: _Collates,
+    model: PreTrainedModel,
+    accelerator: Accelerator,
+) -> Watch:
+    how = packing_of(config)
+    validation = HeldOut(
+        collates.validation, choose(corpus.validation, config.validation_samples, config.seed), how
+    )
+    groups = None
+    if collates.held_out is not None:
+        chosen = choose(corpus.held_out, config.watch.samples_per_group, config.seed)
+        groups = HeldOut(collates.held_out, chosen, how)
+    return Watch(
+        run,
+        config,
+        PackedLoss(model, corpus.family),
+        accelerator.device,
+        validation,
+        groups,
+        lambda directory: model.save_pretrained(directory),
+        main=accelerator.is_main_process,
+    )
+
+
+def _load(model: PreTrainedModel, directory: Path) -> None:
+    for file in sorted(directory.glob("*.safetensors")):
+        model.load_state_dict(load_file(file), strict=False)
+
+
+def _metrics(
+    config: PretrainConfig, model: PreTrainedModel, progress: Progress, losses: dict[str, float]
+) -> dict[str, float]:
+    return {
+        "parameters": float(sum(parameter.numel() for parameter in model.parameters())),
+        "image_tokens": float(config.model.image_tokens),
+        "steps": float(progress.step),
+        "tokens": float(progress.tokens),
+        "samples": float(progress.samples),
+        "tokens_per_s": progress.tokens / max(progress.seconds, 1e-9),
+        "padding": progress.padding,
+        "skipped_steps": float(progress.skipped),
+        "validation_loss": sum(losses.values()) / len(losses),
+        **{f"validation_loss/{name}": loss for name, loss in losses.items()},
+    }
