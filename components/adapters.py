@@ -13,7 +13,7 @@ from typing import Final
 
 import peft
 import torch
-from transformers import Idefics3ForConditionalGeneration, Idefics3Processor
+from transformers import Idefics3Processor, PreTrainedModel
 
 from components.artifacts import Checkpoint
 from components.config import LoraConfig
@@ -77,7 +77,7 @@ def merge_and_save(
 
 def saved_weights(directory: Path) -> Weights:
     """The weights as a consumer of the checkpoint loads them."""
-    model: Idefics3ForConditionalGeneration = load_model(directory)
+    model: PreTrainedModel = load_model(directory)
     return dict(model.state_dict())
 
 

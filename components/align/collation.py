@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 import torch
-from transformers import Idefics3ForConditionalGeneration, Idefics3Processor
+from transformers import Idefics3Processor, PreTrainedModel
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from components.align.pairs import Pair
@@ -51,7 +51,7 @@ def preference_dataset(pairs: Sequence[Pair]) -> datasets.Dataset:
 
 
 def margins(
-    model: Idefics3ForConditionalGeneration,
+    model: PreTrainedModel,
     processor: Idefics3Processor,
     pairs: Sequence[Pair],
     *,

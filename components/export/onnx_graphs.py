@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 import torch
 from torch import nn
-from transformers import DynamicCache, Idefics3ForConditionalGeneration, Idefics3Processor, LlamaConfig
+from transformers import DynamicCache, Idefics3Processor, LlamaConfig, PreTrainedModel
 from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionConfig
 
 from components.artifacts import write_atomic
@@ -37,7 +37,7 @@ Cache = tuple[tuple[torch.Tensor, torch.Tensor], ...]
 class Vision(nn.Module):
     """(N, 3, height, width) → (N, image tokens, width of the language model)."""
 
-    def __init__(self, model: Idefics3ForConditionalGeneration) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.tower, self.connector = model.model.vision_model, model.model.connector
 
@@ -49,7 +49,7 @@ class Vision(nn.Module):
 class Decoder(nn.Module):
     """Embeddings of L new tokens and a cache of P tokens → logits (B, L, vocabulary) and the new cache."""
 
-    def __init__(self, model: Idefics3ForConditionalGeneration) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.language, self.head = model.model.text_model, model.lm_head
 
@@ -89,7 +89,7 @@ class Graph:
     outputs: list[str]
 
 
-def write(model: Idefics3ForConditionalGeneration, processor: Idefics3Processor, directory: Path) -> None:
+def write(model: PreTrainedModel, processor: Idefics3Processor, directory: Path) -> None:
     """Export the graphs of `model` (fp32, evaluation mode) and the manifest into a new `directory`."""
     directory.mkdir(parents=True)
     described = {}
@@ -124,7 +124,7 @@ def cache_names(prefix: str, layers: int) -> list[str]:
     return [f"{prefix}.{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
 
 
-def _vision(model: Idefics3ForConditionalGeneration) -> Graph:
+def _vision(model: PreTrainedModel) -> Graph:
     vision = cast(Idefics3VisionConfig, model.config.vision_config)
     side = cast(int, vision.image_size)
     pixels = torch.zeros(3, vision.num_channels, side, side)
@@ -138,7 +138,7 @@ def _vision(model: Idefics3ForConditionalGeneration) -> Graph:
     )
 
 
-def _embed(model: Idefics3ForConditionalGeneration) -> Graph:
+def _embed(model: PreTrainedModel) -> Graph:
     table = cast(nn.Embedding, model.get_input_embeddings())
     shapes = {"input": {0: "batch", 1: "sequence"}}
     return Graph(
@@ -146,7 +146,7 @@ def _embed(model: Idefics3ForConditionalGeneration) -> Graph:
     )
 
 
-def _decoder(model: Idefics3ForConditionalGeneration) -> Graph:
+def _decoder(model: PreTrainedModel) -> Graph:
     text = cast(LlamaConfig, model.config.text_config)
     layers = text.num_hidden_layers
     # Example sizes that differ pairwise and from 1: equal ones would be taken for one dimension.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import Idefics3ForConditionalGeneration
+from transformers import PreTrainedModel
 
 from components.export.inputs import Batch
 from components.export.onnx_runtime import OnnxModel
@@ -34,9 +34,7 @@ class Trace:
     tokens: list[torch.Tensor]
 
 
-def same_model(
-    ours: Idefics3ForConditionalGeneration, theirs: Idefics3ForConditionalGeneration, batches: Sequence[Batch]
-) -> GateResult:
+def same_model(ours: PreTrainedModel, theirs: PreTrainedModel, batches: Sequence[Batch]) -> GateResult:
     """Whether a reloaded directory computes the very same logits and greedy tokens as the checkpoint."""
     worst, same_tokens = 0.0, True
     for batch in batches:
@@ -55,9 +53,7 @@ def same_model(
     )
 
 
-def compare_onnx(
-    model: Idefics3ForConditionalGeneration, onnx: OnnxModel, batches: Sequence[Batch]
-) -> Difference:
+def compare_onnx(model: PreTrainedModel, onnx: OnnxModel, batches: Sequence[Batch]) -> Difference:
     """Prefill and `STEPS` decode steps in onnxruntime against PyTorch, both fed PyTorch's greedy tokens."""
     prefill = decode = 0.0
     agreed = total = 0
@@ -100,7 +96,7 @@ def onnx_close(difference: Difference, tolerance: float) -> GateResult:
 
 
 @torch.no_grad()
-def trace(model: Idefics3ForConditionalGeneration, batch: Batch) -> Trace:
+def trace(model: PreTrainedModel, batch: Batch) -> Trace:
     """Greedy decoding of `STEPS` tokens in PyTorch, the end token not heeded."""
     # One image a prompt: (B, 1, 3, height, width).
     pixels = batch.pixel_values[:, None]

@@ -1,9 +1,10 @@
-"""The model family: an Idefics3 architecture (vision tower, connector, language model) and its processor."""
+"""Models: a vision tower, a connector and a language model, their processor and its contract."""
 
 from components.vlm.contract import CONTRACT_FILE, assert_contract, contract, contract_hash
 from components.vlm.generation import Generation, Prompt, generate
 from components.vlm.model import build_model, load_model, save, save_processor
-from components.vlm.processor import build_processor, load_processor, messages
+from components.vlm.processor import build_processor, load_processor, messages, source_processor
+from components.vlm.sources import local_sources, pin_sources, source_digests
 from components.vlm.tokenizer import train_tokenizer
 
 __all__ = [
@@ -18,8 +19,12 @@ __all__ = [
     "generate",
     "load_model",
     "load_processor",
+    "local_sources",
     "messages",
+    "pin_sources",
     "save",
     "save_processor",
+    "source_digests",
+    "source_processor",
     "train_tokenizer",
 ]

@@ -19,9 +19,13 @@ from components.vlm.processor import load_processor
 CONTRACT_FILE: Final = "contract.json"
 
 
-def contract(processor: Idefics3Processor) -> dict[str, Any]:
-    """Everything in the processor that the weights depend on, as JSON values."""
-    tokenizer, images = processor.tokenizer, processor.image_processor
+def contract(processor: Any) -> dict[str, Any]:
+    """Everything in the processor that the weights depend on, as JSON values.
+
+    Args:
+        processor: Idefics3's, a composed model's, or another Hugging Face processor of pictures and text.
+    """
+    tokenizer = processor.tokenizer
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     # Padding and truncation are set by every call: transient state, not part of the tokenizer.
     state.pop("padding"), state.pop("truncation")
@@ -34,6 +38,14 @@ def contract(processor: Idefics3Processor) -> dict[str, Any]:
         "pad_token": tokenizer.pad_token,
         "end_token": tokenizer.eos_token,
         "tokenizer": hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest(),
+        **(_tiles(processor) if isinstance(processor, Idefics3Processor) else _any_images(processor)),
+    }
+
+
+def _tiles(processor: Idefics3Processor) -> dict[str, Any]:
+    """How pictures become tiles, and tiles tokens."""
+    images = processor.image_processor
+    values = {
         "image_size": _size(images.max_image_size),
         "resize": _size(images.size) if images.do_resize else None,
         "image_tokens": processor.image_seq_len,
@@ -43,6 +55,14 @@ def contract(processor: Idefics3Processor) -> dict[str, Any]:
         "mean": list(images.image_mean) if images.do_normalize else None,
         "std": list(images.image_std) if images.do_normalize else None,
     }
+    # Idefics3's own contract has no such entry: released models are known by its hash.
+    architecture = getattr(processor, "architecture", None)
+    return values | ({"architecture": architecture} if architecture else {})
+
+
+def _any_images(processor: Any) -> dict[str, Any]:
+    """Of a processor of another family: its class, and all that its image processor holds."""
+    return {"processor": type(processor).__name__, "images": processor.image_processor.to_dict()}
 
 
 def contract_hash(values: dict[str, Any]) -> str:

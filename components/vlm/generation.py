@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from transformers import Idefics3ForConditionalGeneration, Idefics3Processor
+from transformers import Idefics3Processor, PreTrainedModel
 
 from components.progress import Bar
-from components.vlm.model import quiet
 from components.vlm.processor import messages
+from components.vlm.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Generation:
 
 
 def generate(
-    model: Idefics3ForConditionalGeneration,
+    model: PreTrainedModel,
     processor: Idefics3Processor,
     prompts: Sequence[Prompt],
     *,
@@ -78,7 +78,7 @@ def _batches(prompts: Sequence[Prompt], batch_size: int) -> Iterator[list[int]]:
 
 
 def _answer(
-    model: Idefics3ForConditionalGeneration,
+    model: PreTrainedModel,
     processor: Idefics3Processor,
     prompts: Sequence[Prompt],
     *,
@@ -97,7 +97,7 @@ def _answer(
     ).to(model.device)
     sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
     with quiet():
-        output = model.generate(  # type: ignore[misc]  # transformers' own protocol does not fit its own classes
+        output = model.generate(  # type: ignore[operator]  # a mixin, of which the base class knows nothing
             **inputs, max_new_tokens=max_new_tokens, use_cache=True, **sampling
         )
     new_tokens = output[:, inputs["input_ids"].shape[1] :].tolist()

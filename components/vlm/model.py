@@ -1,4 +1,4 @@
-"""The model: an Idefics3 built from scratch, saved whole or not at all, loaded with its contract asserted."""
+"""The model: built or gone on from, saved whole or not at all, loaded with its contract asserted."""
 
 from __future__ import annotations
 
@@ -6,79 +6,51 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from transformers import (
-    GenerationConfig,
+    AutoModelForImageTextToText,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     Idefics3Processor,
-    LlamaConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
-from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionConfig
-from transformers.utils import logging
 
 from components.artifacts import write_atomic
 from components.config import ModelConfig
+from components.vlm.building import build_parts
+from components.vlm.composed import ComposedConfig, ComposedForConditionalGeneration
 from components.vlm.contract import CONTRACT_FILE, assert_contract, contract, contract_hash
-from components.vlm.tokenizer import IMAGE
+from components.vlm.quiet import quiet
 
-VOCABULARY_MULTIPLE: Final = 64
-
-
-def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGeneration:
-    """A randomly initialized model in fp32; torch's global generator decides the weights."""
-    vocabulary = -(-len(tokenizer) // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-    ends = {
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    vision = Idefics3VisionConfig(
-        hidden_size=config.vision_width,
-        intermediate_size=4 * config.vision_width,
-        num_hidden_layers=config.vision_layers,
-        num_attention_heads=config.vision_heads,
-        image_size=config.image_size,
-        patch_size=config.patch_size,
-        dtype="float32",
-    )
-    text = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=config.text_width,
-        intermediate_size=config.text_mlp,
-        num_hidden_layers=config.text_layers,
-        num_attention_heads=config.text_heads,
-        num_key_value_heads=config.text_kv_heads,
-        head_dim=config.text_width // config.text_heads,
-        max_position_embeddings=config.max_positions,
-        rms_norm_eps=1e-5,
-        dtype="float32",
-        tie_word_embeddings=False,
-        **ends,
-    )
-    whole = Idefics3Config(
-        vision_config=vision,
-        text_config=text,
-        scale_factor=config.scale_factor,
-        image_token_id=tokenizer.vocab[IMAGE],
-        tie_word_embeddings=False,
-        architectures=["Idefics3ForConditionalGeneration"],
-        **ends,
-    )
-    whole._attn_implementation = "sdpa"
-    with quiet():
-        model = Idefics3ForConditionalGeneration(whole)
-    model.generation_config = GenerationConfig(do_sample=False, **ends)
-    return model
+IDEFICS3_LIKE: Final = ("idefics3", "smolvlm")
+"""Model types that are one architecture: SmolVLM's class wants a video processor, Idefics3's does not."""
 
 
-def save(model: Idefics3ForConditionalGeneration, processor: Idefics3Processor, directory: Path) -> str:
+def build_model(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A model in fp32: from its parts, or the checkpoint that `config` goes on from.
+
+    Torch's global generator decides the weights of what is made from scratch.
+
+    Args:
+        config: Its sources are directories (what `local_sources` gives).
+        tokenizer: The processor's.
+
+    Raises:
+        ConfigError: a part does not fit the architecture.
+    """
+    if config.checkpoint:
+        model = load_model(Path(config.checkpoint))
+        model.train()
+        return model
+    return build_parts(config, tokenizer)
+
+
+def save(model: PreTrainedModel, processor: Idefics3Processor, directory: Path) -> str:
     """Write a Hugging Face model directory with `contract.json`, whole or not at all.
 
     What lay at `directory` is replaced.
@@ -107,11 +79,12 @@ def save_processor(processor: Idefics3Processor, directory: Path) -> None:
     write_atomic(directory / CONTRACT_FILE, json.dumps(contract(processor), indent=1, sort_keys=True))
 
 
-def load_model(directory: Path, *, expected_contract: str | None = None) -> Idefics3ForConditionalGeneration:
+def load_model(directory: Path, *, expected_contract: str | None = None) -> PreTrainedModel:
     """Load a checkpoint in fp32 and evaluation mode; compressed-tensors checkpoints too.
 
     Args:
-        directory: A Hugging Face model directory.
+        directory: A Hugging Face model directory: one of ours, or of any vision-language model that
+            transformers knows.
         expected_contract: Hash that the processor files in `directory` must have.
 
     Raises:
@@ -119,24 +92,27 @@ def load_model(directory: Path, *, expected_contract: str | None = None) -> Idef
     """
     if expected_contract is not None:
         assert_contract(directory, expected_contract)
+    kind = json.loads((directory / "config.json").read_text())["model_type"]
+    known: Any = AutoModelForImageTextToText
+    options: dict[str, Any] = {}
+    if kind in IDEFICS3_LIKE:
+        known = Idefics3ForConditionalGeneration
+        options = {} if kind == "idefics3" else {"config": _as_idefics3(directory)}
+    elif kind == ComposedConfig.model_type:
+        known = ComposedForConditionalGeneration
     # compressed-tensors draws progress bars that no setting switches off
     with quiet(), redirect_stderr(io.StringIO()):
-        model: Idefics3ForConditionalGeneration = Idefics3ForConditionalGeneration.from_pretrained(
-            directory, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
+        model: PreTrainedModel = known.from_pretrained(
+            directory, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, **options
         )
     model.eval()
     return model
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' own progress bars, and without its warning about Idefics3's default config."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+def _as_idefics3(directory: Path) -> Idefics3Config:
+    """A SmolVLM's config in Idefics3's words."""
+    fields = json.loads((directory / "config.json").read_text())
+    for stale in ("model_type", "architectures", "transformers_version"):
+        fields.pop(stale, None)
+    fields["vision_config"].pop("model_type", None)
+    return Idefics3Config(**fields, architectures=["Idefics3ForConditionalGeneration"])
