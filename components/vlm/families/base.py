@@ -102,6 +102,20 @@ class Family(ABC):
         """
         return np.arange(len(ids_N), dtype=np.int64)[None]
 
+    def token_inputs(
+        self, ids_N: npt.NDArray[np.int32], first_image: int
+    ) -> dict[str, npt.NDArray[np.int64]]:
+        """Arguments of `hidden` with one value for each token of a sample, (N,); most families have none.
+
+        They are concatenated over a pack as the tokens are. Padding tokens are asked for as a sample of their
+        own.
+
+        Args:
+            ids_N: All tokens of an item: the trunk and its turns.
+            first_image: Number of its first image among those that `hidden` is given.
+        """
+        return {}
+
     @abstractmethod
     def parts(self, model: PreTrainedModel) -> dict[str, tuple[nn.Module, ...]]:
         """The model's modules by the names that a phase trains: `vision`, `connector`, `language`."""

@@ -28,7 +28,9 @@ class Idefics3Family(Family):
 
     @property
     def specials(self) -> tuple[str, ...]:
-        return tuple(self.tokenizer.all_special_tokens)
+        # Those that Idefics3's processor has named, and the tags of the global view and of tiles.
+        added = self.tokenizer.added_tokens_decoder.values()
+        return tuple(str(token) for token in added if token.special)
 
     @property
     def side(self) -> int:
