@@ -18,7 +18,9 @@ from components.config import LifecycleConfig
 from components.errors import ConfigError
 from components.progress import console
 from components.report import StageOutcome, build_summary, write_report
+from components.stage import LISTENERS
 from components.tracking.runs import Tracker, open_tracker, tracking_uri
+from flows import show
 from flows.plan import PlannedStep
 
 STAGES = ("curate", "ablate", "pretrain", "sft", "align", "quantize", "export", "deploy")
@@ -138,6 +140,7 @@ def executing(config: LifecycleConfig, to: str | None) -> Iterator[Session]:
     )
     token = _current.set(session)
     error: BaseException | None = None
+    LISTENERS.append(show.event)
     try:
         yield session
     except Reached:
@@ -146,6 +149,7 @@ def executing(config: LifecycleConfig, to: str | None) -> Iterator[Session]:
         error = problem
         raise
     finally:
+        LISTENERS.remove(show.event)
         _current.reset(token)
         report = session.finish(error)
         console.print(f"[bold]report[/] {report}")

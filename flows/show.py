@@ -5,11 +5,26 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.events import emit_event
 
 from components.artifacts import Artifact, Dataset, Mixture, Release, Scores
+from components.progress import console
 from components.report.data import pages
+
+
+def event(happened: dict[str, Any]) -> None:
+    """Hand an event of a stage on to Prefect, where automations may act on it (`opsin.regression`, …)."""
+    facts = {key: value for key, value in happened.items() if key not in ("event", "time")}
+    emit_event(
+        event=f"opsin.{happened['event']}",
+        resource={"prefect.resource.id": f"opsin.stage.{happened['stage']}"},
+        payload=facts,
+    )
+    told = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "stage")
+    console.print(f"[yellow]{happened['stage']}: {happened['event']}[/] {told}")
 
 
 def stage(name: str, artifact: Artifact) -> None:

@@ -107,6 +107,10 @@ class PretrainConfig(StageConfig):
     """Compute activations again in the backward pass instead of keeping them."""
     packs_per_forward: int = execution_field(0, ge=0)
     """Packs of one forward; the gradients of a step's forwards add up. 0: all at once."""
+    processes: int = execution_field(1, ge=1)
+    """Processes that train together, started by `accelerate launch`; packs_per_step is theirs together."""
+    accelerate: str = execution_field("infra/accelerate/cpu.yaml")
+    """accelerate's config file for several processes (infra/accelerate/ has some for CPU, GPUs, FSDP, nodes)."""
     pixels: Literal["cached", "streamed"] = execution_field("cached")
     """Decode every picture once into a file, or each time out of the shards."""
     loader_workers: int = execution_field(0, ge=0)

@@ -8,9 +8,11 @@ import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
@@ -22,6 +24,7 @@ from components.loader.features import Features, compute_features
 from components.loader.packing import POOL, compare_strategies
 from components.pretrain.checks import generation_stops, loss_sane, packing_equivalence
 from components.pretrain.data import Corpus, key_of, packing_of, plan_for, prepare
+from components.pretrain.launch import launch
 from components.pretrain.loss import PackedLoss
 from components.pretrain.measure import HeldOut, choose
 from components.pretrain.meter import Progress
@@ -45,6 +48,13 @@ def pretrain(run: Run, *, config: PretrainConfig, dataset: Dataset, mixture: Mix
             stops the run), or generation does not stop.
         ConfigError: the mixture weights a category that the dataset does not have, or a turn does not fit.
     """
+    if config.processes > 1:
+        return launch(run, config, dataset, mixture)
+    return train(run, config, dataset, mixture)
+
+
+def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) -> Fields:
+    """One process's share of the work; of one process, all of it."""
     torch.set_num_threads(config.execution.threads)
     accelerator = Accelerator(cpu=config.execution.device == "cpu")
     corpus = prepare(config, dataset)
@@ -53,7 +63,8 @@ def pretrain(run: Run, *, config: PretrainConfig, dataset: Dataset, mixture: Mix
     torch.manual_seed(config.seed)
     model = build_model(config.model, corpus.family.tokenizer).to(accelerator.device)
     run.gate(_equivalence(config, corpus, model))
-    collates = _Collates(config, corpus, model)
+    with accelerator.main_process_first():  # which computes the features that the others read
+        collates = _Collates(config, corpus, model)
     feed = Feed(
         plan,
         collates.train,
@@ -90,7 +101,7 @@ def pretrain(run: Run, *, config: PretrainConfig, dataset: Dataset, mixture: Mix
     if accelerator.is_main_process:
         saved = save(model, corpus.family.processor, run.output)
         assert saved == agreed, "the processor changed while the model was trained"
-    accelerator.wait_for_everyone()
+    accelerator.end_training()
     return {"contract": agreed}
 
 
@@ -146,7 +157,11 @@ def _machine(
     like = [config.model.model_dump(mode="json"), config.pack_tokens, len(batch.input_ids_BL), hardware()]
     settings = [*like, config.precision, config.execution.threads, torch.__version__]
     cache = config.execution.cache / "precision" / f"{key_of(settings)}.json"
-    precision, seconds = choose_precision(module, batch, config.precision, cache)
+    chosen: list[Any] = [None]
+    if accelerator.is_main_process:
+        chosen = [choose_precision(module, batch, config.precision, cache)]
+    # All processes compute alike: as the first one found it.
+    precision, seconds = broadcast_object_list(chosen)[0]
     with attention(model, precision.attention):
         speed = measure_speed(module, batch, precision)
     run.metrics |= {f"forward_backward_s/{name}": spent for name, spent in seconds.items()}

@@ -149,7 +149,7 @@ def test_pretrain_padding_that_were_the_end_token_would_never_stop(
     monkeypatch.setattr(Trainer, "_step", masked)
     assert right.load_record().metrics["end_token_rate"] > 0.9
     wrong = tiny_config(tmp_path / "wrong", phases=phases, min_end_token_rate=0.5)
-    with pytest.raises(GateFailed, match="generation_stops.*observed 0%"):
+    with pytest.raises(GateFailed, match=r"generation_stops.*observed 0%"):
         pretrain(config=wrong, dataset=tiny_dataset, mixture=mixture)
 
 
