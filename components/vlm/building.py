@@ -163,7 +163,6 @@ def _composed(
         dtype="float32",
         **shared,
     )
-    whole._attn_implementation = "sdpa"
     model = ComposedForConditionalGeneration(whole)
     if config.gated and not model.model.connector.blocks:
         raise ConfigError(

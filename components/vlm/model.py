@@ -94,16 +94,16 @@ def load_model(directory: Path, *, expected_contract: str | None = None) -> PreT
         assert_contract(directory, expected_contract)
     kind = json.loads((directory / "config.json").read_text())["model_type"]
     known: Any = AutoModelForImageTextToText
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"attn_implementation": "sdpa"}
     if kind in IDEFICS3_LIKE:
         known = Idefics3ForConditionalGeneration
-        options = {} if kind == "idefics3" else {"config": _as_idefics3(directory)}
+        options |= {} if kind == "idefics3" else {"config": _as_idefics3(directory)}
     elif kind == ComposedConfig.model_type:
-        known = ComposedForConditionalGeneration
+        known, options = ComposedForConditionalGeneration, {}  # each part has the best that it knows
     # compressed-tensors draws progress bars that no setting switches off
     with quiet(), redirect_stderr(io.StringIO()):
         model: PreTrainedModel = known.from_pretrained(
-            directory, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, **options
+            directory, dtype=torch.float32, local_files_only=True, **options
         )
     model.eval()
     return model

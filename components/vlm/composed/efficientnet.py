@@ -97,6 +97,8 @@ class EfficientNetLite(PreTrainedModel):
     config_class = EfficientNetLiteConfig
     main_input_name = "pixel_values"
     supports_gradient_checkpointing = False
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
+    """It has no attention: whatever the language model's is, it is fine."""
 
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)

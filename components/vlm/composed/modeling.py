@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import nn
@@ -38,7 +38,9 @@ from components.vlm.composed.connectors import (
     Seen,
 )
 
-SEEN = "seen"
+MAX_LEADING: Final = 8
+"""Class and register tokens of a tower."""
+SEEN: Final = "seen"
 """The keyword argument that brings the images to the language model's layers."""
 
 
@@ -146,8 +148,10 @@ class ComposedModel(ComposedPreTrainedModel):
         """Features of the vision tower, (R, P, E): its feature map, without class and register tokens."""
         features = self.vision_model(pixel_values=pixels_RCHW.to(self.vision_model.dtype)).last_hidden_state
         if features.ndim == 4:
-            features = features.flatten(2).transpose(1, 2)
-        return features[:, -(self.config.grid**2) :]  # type: ignore[no-any-return]
+            return features.flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+        # At most so many tokens stand before the patches: more would be patches of another grid.
+        leading = features.shape[1] - self.config.grid**2
+        return features[:, leading if 0 <= leading <= MAX_LEADING else 0 :]  # type: ignore[no-any-return]
 
     def forward(
         self,

@@ -1,9 +1,10 @@
 """Families of models: everything that the loader and the trainer must know of one, in one place each."""
 
 from components.vlm.families.base import Family, Grid, Inputs, Pixels
+from components.vlm.families.composed import ComposedFamily
 from components.vlm.families.idefics3 import Idefics3Family
 
-__all__ = ["Family", "Grid", "Idefics3Family", "Inputs", "Pixels", "family_of"]
+__all__ = ["ComposedFamily", "Family", "Grid", "Idefics3Family", "Inputs", "Pixels", "family_of"]
 
 
 def family_of(processor: object) -> Family:
@@ -17,6 +18,8 @@ def family_of(processor: object) -> Family:
     name = type(processor).__name__
     if name in ("Idefics3Processor", "SmolVLMProcessor"):
         return Idefics3Family(processor)
+    if name == "ComposedProcessor":
+        return ComposedFamily(processor)
     raise ConfigError(
         f"models with a {name} are not known here",
         where="the checkpoint's processor",
