@@ -37,6 +37,10 @@ class ModelConfig(Frozen):
     """Source of the connector: a checkpoint of the same architecture and widths."""
     language: str = ""
     """Source of the language model and its tokenizer; a GGUF file is read as well."""
+    chat: Literal["smolvlm", "chatml"] = "smolvlm"
+    """How turns are written. `smolvlm`: `User: …`, `Assistant: …`. `chatml`: as SmolLM2, Qwen and many other
+    instruction-tuned language models were taught; one that is taken as it is answers fluently from the first
+    step only in its own form. A checkpoint keeps its own."""
     digests: dict[str, str] = Field(default_factory=dict)
     """Source → SHA-256 of its files (the commit, of a hub's), where its name does not fix its content; found
     before anything runs. One that is given must be what is found."""

@@ -40,6 +40,17 @@ CHAT_TEMPLATE: Final = (
     "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 """SmolVLM's, and content given as a plain string as well (many OpenAI clients send that)."""
+CHATML: Final = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}"
+    "{% elif part['type'] == 'image' %}{{ '<image>' }}{% endif %}"
+    "{% endfor %}{% endif %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""ChatML with our names for its tokens, and without a system's words that nobody said."""
+TEMPLATES: Final = {"smolvlm": CHAT_TEMPLATE, "chatml": CHATML}
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast, config: ModelConfig) -> Processor:
@@ -60,7 +71,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, config: ModelConfig) -> 
     if config.longest_edge:
         add_tile_tags(tokenizer, config.longest_edge // config.image_size)
     tokenizer.model_max_length = config.max_positions
-    return _assemble(images, tokenizer, config.image_tokens, CHAT_TEMPLATE, config.architecture)
+    return _assemble(images, tokenizer, config.image_tokens, TEMPLATES[config.chat], config.architecture)
 
 
 def source_processor(config: ModelConfig) -> Processor:

@@ -33,6 +33,7 @@ from components.vlm import (
     load_model,
     load_processor,
     local_sources,
+    messages,
     save,
     source_processor,
 )
@@ -296,3 +297,14 @@ def test_tower_with_another_grid_than_its_config_promises_is_refused(parts: Path
     fields = {"architecture": "prefix", "language": "llama", "scale_factor": 1}
     with pytest.raises(ConfigError, match="makes 64 patches of a picture of 64 pixels, not 2 × 2"):
         build(parts, tmp_path, vision=str(tmp_path / "resnet"), image_size=64, **fields)
+
+
+def test_chatml_is_what_the_language_model_was_taught_with_our_names(parts: Path, tmp_path: Path) -> None:
+    _, processor = build(parts, tmp_path, vision="siglip", language="llama", chat="chatml")
+    chat = processor.apply_chat_template(messages("What is it?", "Red.", image=False))
+    taught = f"{OWN_START}user\nWhat is it?{OWN_END}\n{OWN_START}assistant\nRed.{OWN_END}\n"
+    assert processor.tokenizer(chat)["input_ids"] == own_tokenizer()(taught)["input_ids"]
+    asked = processor.apply_chat_template(messages("What is it?"), add_generation_prompt=True)
+    assert asked == f"{OWN_START}user\n<image>What is it?<end_of_utterance>\n{OWN_START}assistant\n"
+    save(*build(parts, tmp_path, vision="siglip", language="llama", chat="chatml"), tmp_path / "saved")
+    assert load_processor(tmp_path / "saved").chat_template == processor.chat_template
