@@ -106,12 +106,27 @@ def gather(
     weights: dict[str, Any] = get_model_state_dict(model, options=WHOLE) if sharded else model.state_dict()
     moments: Tensors = {}
     for number, optimizer in enumerate(optimizers):
-        whole: Any = get_optimizer_state_dict(model, optimizer, options=WHOLE) if sharded else None
-        states = (whole or optimizer.state_dict())["state"]
-        for parameter, state in states.items():
+        for parameter, state in _states(model, optimizer, sharded=sharded).items():
             for name, value in state.items():
                 moments[f"{number}/{parameter}/{name}"] = torch.as_tensor(value).detach().clone()
     return _once(weights), moments
+
+
+def _states(
+    model: nn.Module, optimizer: torch.optim.Optimizer, *, sharded: bool
+) -> Mapping[str, Mapping[str, Any]]:
+    """An optimizer's moments by the parameter's name in the model."""
+    if sharded:
+        whole: Any = get_optimizer_state_dict(model, optimizer, options=WHOLE)
+        return whole.get("state", {})  # type: ignore[no-any-return]  # only the first process has it
+    names = _names(model, optimizer)
+    return {names[number]: state for number, state in optimizer.state_dict()["state"].items()}
+
+
+def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of an optimizer's parameters, as it numbers them."""
+    known = {parameter: name for name, parameter in model.named_parameters()}
+    return [known[parameter] for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _once(tensors: Mapping[str, torch.Tensor]) -> Tensors:
@@ -141,15 +156,18 @@ def restore_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, number: int, moments: Tensors, *, sharded: bool
 ) -> None:
     """Put an optimizer's moments back."""
-    states: dict[Any, dict[str, torch.Tensor]] = {}
+    states: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in moments.items():
         owner, _, rest = key.partition("/")
         if int(owner) == number:
             parameter, _, name = rest.rpartition("/")
-            states.setdefault(parameter if sharded else int(parameter), {})[name] = value
+            states.setdefault(parameter, {})[name] = value
     if sharded:
-        whole: dict[str, Any] = dict(get_optimizer_state_dict(model, optimizer, options=WHOLE))
+        # Its groups, which every process has; a whole state is the first one's alone.
+        whole: dict[str, Any] = dict(get_optimizer_state_dict(model, optimizer))
         whole["state"] = states
         set_optimizer_state_dict(model, optimizer, whole, options=WHOLE)
-    else:
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        return
+    numbers = {name: place for place, name in enumerate(_names(model, optimizer))}
+    by_number = {numbers[name]: state for name, state in states.items()}
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": by_number})

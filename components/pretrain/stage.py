@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from components.artifacts import Checkpoint, Dataset, Mixture, digest_file, write_atomic
 from components.config import PretrainConfig
 from components.gates.result import GateResult
-from components.loader import Collator, Encoded, Feed, Plan, read_samples
+from components.loader import Collator, Encoded, Feed, Plan, Sample, read_samples
 from components.loader.features import Features, compute_features
 from components.loader.packing import POOL, compare_strategies
+from components.pretrain.checkpoints import Checkpoints, Tensors, restore_model
 from components.pretrain.checks import generation_stops, loss_sane, packing_equivalence
 from components.pretrain.data import Corpus, key_of, packing_of, plan_for, prepare
 from components.pretrain.launch import launch
@@ -75,34 +75,52 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     machine = _machine(run, config, accelerator, model, feed)
     if accelerator.is_main_process:
         _describe_plan(run, config, plan, path)
-    watch = _watch(run, config, corpus, collates, model, accelerator)
-    trainer = Trainer(
-        run, config, model, corpus.family, feed, corpus.train.categories, machine, watch.after_step
-    )
+    trainer = Trainer(run, config, model, corpus.family, feed, corpus.train.categories, machine)
+    watch = _watch(run, config, corpus, collates, trainer)
+    trainer.after_step = watch.after_step
     with attention(model, machine.precision.attention):
         progress = trainer.fit()
     run.gate(loss_sane(progress))
-    if config.select == "best" and watch.best.is_dir():
-        _load(model, watch.best)
-        run.metrics["best_step"] = float(watch.best_step)
-    model.eval()
-    losses = watch.validation.measure(PackedLoss(model, corpus.family), accelerator.device).losses()
+    weights = _chosen_weights(config, watch, trainer)
+    accelerator.end_training()
+    if not accelerator.is_main_process:
+        return {}
+    if machine.sharded:
+        model = build_model(config.model, corpus.family.tokenizer)
+    restore_model(model, weights, sharded=False)
     weighted = {name for name, weight in mixture.weights.items() if weight > 0}
-    stops = generation_stops(
-        model,
-        corpus.family.processor,
-        read_samples(dataset, "validation", categories=weighted),
-        required=config.min_end_token_rate,
-    )
+    prompts = read_samples(dataset, "validation", categories=weighted)
+    _close(run, config, corpus, model, watch, progress, prompts)
+    return {"contract": agreed}
+
+
+def _chosen_weights(config: PretrainConfig, watch: Watch, trainer: Trainer) -> Tensors:
+    """The last weights, or the best."""
+    best = Checkpoints(watch.best, keep=1).latest()
+    if config.select == "best" and best is not None:
+        watch.run.metrics["best_step"] = float(watch.best_step)
+        return best.model
+    return trainer.weights()
+
+
+def _close(
+    run: Run,
+    config: PretrainConfig,
+    corpus: Corpus,
+    model: PreTrainedModel,
+    watch: Watch,
+    progress: Progress,
+    prompts: list[Sample],
+) -> None:
+    """Measure, check and write the trained model."""
+    model.eval()
+    losses = watch.validation.measure(PackedLoss(model, corpus.family), model.device).losses()
+    stops = generation_stops(model, corpus.family.processor, prompts, required=config.min_end_token_rate)
     run.gate(stops)
     run.metrics |= _metrics(config, model, progress, losses) | {
         "end_token_rate": float(stops.evidence["end_token_rate"] or 0)
     }
-    if accelerator.is_main_process:
-        saved = save(model, corpus.family.processor, run.output)
-        assert saved == agreed, "the processor changed while the model was trained"
-    accelerator.end_training()
-    return {"contract": agreed}
+    save(model, corpus.family.processor, run.output)
 
 
 class _Collates:
@@ -188,14 +206,7 @@ def _describe_plan(run: Run, config: PretrainConfig, plan: Plan, path: Path) -> 
     write_atomic(run.logs / "packing.json", json.dumps(table, indent=1))
 
 
-def _watch(
-    run: Run,
-    config: PretrainConfig,
-    corpus: Corpus,
-    collates: _Collates,
-    model: PreTrainedModel,
-    accelerator: Accelerator,
-) -> Watch:
+def _watch(run: Run, config: PretrainConfig, corpus: Corpus, collates: _Collates, trainer: Trainer) -> Watch:
     how = packing_of(config)
     validation = HeldOut(
         collates.validation, choose(corpus.validation, config.validation_samples, config.seed), how
@@ -207,18 +218,13 @@ def _watch(
     return Watch(
         run,
         config,
-        PackedLoss(model, corpus.family),
-        accelerator.device,
+        trainer.bare,
+        trainer.accelerator.device,
         validation,
         groups,
-        lambda directory: model.save_pretrained(directory),
-        main=accelerator.is_main_process,
+        trainer.weights,
+        main=trainer.accelerator.is_main_process,
     )
-
-
-def _load(model: PreTrainedModel, directory: Path) -> None:
-    for file in sorted(directory.glob("*.safetensors")):
-        model.load_state_dict(load_file(file), strict=False)
 
 
 def _metrics(

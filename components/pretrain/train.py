@@ -17,12 +17,20 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
+from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import PreTrainedModel
 
 from components.config import PretrainConfig
 from components.gates.result import GateResult
 from components.loader import Feed, Step
-from components.pretrain.checkpoints import Checkpoints, Saved, gather, restore_model, restore_optimizer
+from components.pretrain.checkpoints import (
+    Checkpoints,
+    Saved,
+    Tensors,
+    gather,
+    restore_model,
+    restore_optimizer,
+)
 from components.pretrain.loss import PackedLoss
 from components.pretrain.meter import Progress, Speed, Window
 from components.pretrain.optimizers import build_optimizers, set_rate, set_trainable
@@ -121,6 +129,8 @@ class Trainer:
                 if last or self._due(time.monotonic() - saved > self.config.checkpoint_every_s):
                     self._save(window)
                     saved = time.monotonic()
+        if resumed is not None:  # killed behind its last step: nothing is left but what comes after
+            self._enter(place(self.lengths, self.total - 1).index, resumed)
         return self.progress
 
     def _enter(self, index: int, resumed: Saved | None) -> None:
@@ -139,6 +149,8 @@ class Trainer:
             self.module, *self.optimizers = self.accelerator.prepare(
                 PackedLoss(self.model, self.family), *built
             )
+            if sharded:
+                register_fsdp_forward_method(self.module, "logits")
         if resumed is not None:
             if sharded:
                 restore_model(self.model, resumed.model, sharded=True)
@@ -272,6 +284,17 @@ class Trainer:
         """Whether to save: all processes do what the first one's clock says."""
         (decided,) = self._sums(float(due and self.accelerator.is_main_process))
         return decided > 0
+
+    def bare(self) -> PackedLoss:
+        """Model and loss without a data-parallel wrapper, for measuring."""
+        if self.machine.sharded:
+            assert isinstance(self.module, PackedLoss), "FSDP2 keeps a module's class"
+            return self.module
+        return PackedLoss(self.model, self.family)
+
+    def weights(self) -> Tensors:
+        """The model's weights as they are, whole; every process must ask where they are sharded."""
+        return gather(self.model, (), sharded=self.machine.sharded)[0]
 
     def _save(self, window: Window) -> None:
         """Write the resumption checkpoint, whole or not at all."""

@@ -7,7 +7,6 @@ config says so, it stops the run.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from components.artifacts import write_atomic
 from components.config import PretrainConfig
 from components.gates.quality import Bootstrap, paired_difference
 from components.gates.result import GateResult
+from components.pretrain.checkpoints import Checkpoints, Saved, Tensors
 from components.pretrain.loss import PackedLoss
 from components.pretrain.measure import HeldOut
 from components.stage import Run
@@ -33,16 +33,17 @@ class Watch:
     Args:
         validation: Of every category.
         groups: Of every held-out group; None: not watched.
-        save: Writes the model to a directory, for the best one.
     """
 
     run: Run
     config: PretrainConfig
-    module: PackedLoss
+    module: Callable[[], PackedLoss]
+    """The model as it is now."""
     device: torch.device
     validation: HeldOut
     groups: HeldOut | None
-    save: Callable[[Path], None]
+    weights: Callable[[], Tensors]
+    """Weights as they are now; of a sharded model every process must ask."""
     main: bool = True
     """Whether this process logs and writes."""
     best_loss: float = field(default=float("inf"), init=False)
@@ -55,7 +56,7 @@ class Watch:
 
     @property
     def best(self) -> Path:
-        """Directory of the best weights so far."""
+        """Directory of the checkpoint with the best weights so far."""
         return self.run.scratch / "best"
 
     @property
@@ -70,19 +71,18 @@ class Watch:
             self._look_at_groups(step, self.groups)
 
     def _validate(self, step: int) -> None:
-        losses = self.validation.measure(self.module, self.device).losses()
+        losses = self.validation.measure(self.module(), self.device).losses()
         mean = sum(losses.values()) / len(losses)
         self._log(step, {"validation_loss": mean} | _named("validation_loss", losses))
-        if self.main and self.config.select == "best" and mean < self.best_loss:
-            partial = self.best.with_name(".best.partial")
-            self.save(partial)
-            shutil.rmtree(self.best, ignore_errors=True)
-            partial.rename(self.best)
+        if self.config.select == "best" and mean < self.best_loss:
+            weights = self.weights()
             self.best_loss, self.best_step = mean, step
-            write_atomic(self._state, json.dumps({"best_loss": mean, "best_step": step}))
+            if self.main:
+                Checkpoints(self.best, keep=1).save(step, Saved(weights, {}, {"validation_loss": mean}))
+                write_atomic(self._state, json.dumps({"best_loss": mean, "best_step": step}))
 
     def _look_at_groups(self, step: int, groups: HeldOut) -> None:
-        measured = groups.measure(self.module, self.device)
+        measured = groups.measure(self.module(), self.device)
         self._log(
             step, _named("held_out_loss", measured.losses()) | _named("held_out_exact", measured.exact())
         )

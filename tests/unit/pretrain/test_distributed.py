@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +21,9 @@ from safetensors.torch import load_file
 from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import Phase, PretrainConfig
 from components.errors import ConfigError, GateFailed, OpsinError
+from components.fingerprint import ROOT
 from components.pretrain import pretrain
+from components.pretrain.launch import Job
 
 Config = Callable[..., PretrainConfig]
 ALL = ("vision", "connector", "language")
@@ -107,3 +111,32 @@ def test_pretrain_missing_accelerate_config_names_it(
     config = tiny_config(tmp_path, processes=2, accelerate="infra/accelerate/none.yaml")
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+
+
+def test_trainer_sharded_over_two_processes_trains_as_one_and_goes_on_with_one(
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
+) -> None:
+    """FSDP2 through a phase of the connector alone, stopped in the second phase, then one plain process."""
+    one = pretrain(config=tiny_config(tmp_path / "one", **SHARED), dataset=tiny_dataset, mixture=mixture)
+    config = tiny_config(tmp_path / "sharded", checkpoint_every_s=1e-9, **SHARED)
+    identity = pretrain.identity(config=config, dataset=tiny_dataset, mixture=mixture)
+    directory = pretrain.directory(identity, config)
+    (directory / "scratch").mkdir(parents=True)
+    job = Job(
+        fingerprint="sharded", directory=directory, config=config, dataset=tiny_dataset, mixture=mixture
+    )
+    path = tmp_path / "job.json"
+    path.write_text(job.model_dump_json())
+    for until in ("7", "12"):  # the second time from the first one's checkpoint
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+        worker = [str(Path(__file__).with_name("fsdp_worker.py")), str(path), until]
+        done = subprocess.run(
+            [*launcher, *worker],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    rest = pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+    assert _losses(rest) == pytest.approx(_losses(one), abs=1e-4)

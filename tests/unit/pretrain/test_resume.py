@@ -74,7 +74,7 @@ def test_pretrain_killed_five_times_and_run_again_gives_identical_losses_and_wei
 ) -> None:
     phases = (
         Phase(name="connector", trainable=("connector",), steps=30, learning_rate=1e-3),
-        Phase(name="all", trainable=ALL, steps=90, learning_rate=3e-3),
+        Phase(name="all", trainable=ALL, steps=170, learning_rate=3e-3),
     )
     shared = {"phases": phases, "log_every": 1}
     whole = pretrain(config=tiny_config(tmp_path / "whole", **shared), dataset=tiny_dataset, mixture=mixture)
@@ -83,7 +83,7 @@ def test_pretrain_killed_five_times_and_run_again_gives_identical_losses_and_wei
     identity = pretrain.identity(config=config, dataset=tiny_dataset, mixture=mixture)
     checkpoints = pretrain.directory(identity, config) / "scratch" / "checkpoints"
     arguments = [str(tmp_path / "config.json"), tiny_dataset.record, mixture.record]
-    steps = sorted(random.Random(0).sample(range(2, 118), 5))
+    steps = sorted(random.Random(0).sample(range(2, 120), 5))
     for stop_at in steps:
         process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], cwd=ROOT)
         while process.poll() is None and _done(checkpoints) < stop_at:
@@ -95,7 +95,7 @@ def test_pretrain_killed_five_times_and_run_again_gives_identical_losses_and_wei
     assert resumed.digest == whole.digest
     losses = _losses(Path(resumed.record))
     assert losses == _losses(Path(whole.record))
-    assert len(losses) == 120
+    assert len(losses) == 200
 
 
 def _done(checkpoints: Path) -> int:
