@@ -19,7 +19,7 @@ from components.vlm import messages
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompts up to where the answer begins; B prompts, L tokens, N images in the order of the prompts."""
+    """Prompts up to where the answer begins; B prompts, L tokens, N tiles in the order of the prompts."""
 
     input_ids: torch.Tensor
     """(B, L) int64, left-padded."""
@@ -63,8 +63,10 @@ def _batch(samples: Sequence[Sample], processor: Idefics3Processor) -> Batch:
         for sample in samples
     ]
     inputs = processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
+    # Prompts with fewer tiles are padded with empty ones, which only transformers' models leave out.
+    real_N = inputs["pixel_attention_mask"].flatten(0, 1).flatten(1).any(dim=1)
     return Batch(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
-        pixel_values=inputs["pixel_values"].flatten(0, 1),
+        pixel_values=inputs["pixel_values"].flatten(0, 1)[real_N],
     )

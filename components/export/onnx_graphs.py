@@ -89,6 +89,11 @@ class Graph:
     outputs: list[str]
 
 
+def supported(model: PreTrainedModel) -> bool:
+    """Whether the graphs below are this model's."""
+    return bool(model.config.model_type == "idefics3")
+
+
 def write(model: PreTrainedModel, processor: Idefics3Processor, directory: Path) -> None:
     """Export the graphs of `model` (fp32, evaluation mode) and the manifest into a new `directory`."""
     directory.mkdir(parents=True)

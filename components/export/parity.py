@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -98,7 +99,7 @@ def onnx_close(difference: Difference, tolerance: float) -> GateResult:
 @torch.no_grad()
 def trace(model: PreTrainedModel, batch: Batch) -> Trace:
     """Greedy decoding of `STEPS` tokens in PyTorch, the end token not heeded."""
-    # One image a prompt: (B, 1, 3, height, width).
+    # All tiles in a row: (N, 1, 3, height, width).
     pixels = batch.pixel_values[:, None]
     mask, positions = batch.attention_mask, batch.position_ids
     done = model(
@@ -119,9 +120,17 @@ def trace(model: PreTrainedModel, batch: Batch) -> Trace:
             position_ids=positions,
             past_key_values=done.past_key_values,
             use_cache=True,
+            **_seen(done),
         )
         steps.append(done.logits[:, -1])
     return Trace(prompt, steps, tokens)
+
+
+def _seen(done: Any) -> dict[str, torch.Tensor]:
+    """What a model with gated cross-attention keeps reading: its latents, and which a token sees."""
+    if (index_BL := getattr(done, "image_index", None)) is None:
+        return {}
+    return {"image_latents": done.image_latents, "image_index": index_BL[:, -1:]}
 
 
 def _longer(mask: torch.Tensor) -> torch.Tensor:

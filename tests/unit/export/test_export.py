@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
 
-from components.artifacts import Bundle, Checkpoint, Dataset, digest_directory
-from components.config import Execution, ExportConfig
+from components.artifacts import Bundle, Checkpoint, Dataset, Record, digest_directory
+from components.config import Execution, ExportConfig, ModelConfig
 from components.errors import ContractMismatch, GateFailed
 from components.export import export, parity
 from components.export.inputs import draw
 from components.export.onnx_graphs import write
 from components.export.onnx_runtime import OnnxModel
-from components.vlm import load_model, load_processor
+from components.vlm import build_model, build_processor, load_model, load_processor, save
 
 FILES = ("decoder.onnx", "embed_tokens.onnx", "manifest.json", "vision_encoder.onnx")
 
@@ -126,3 +127,38 @@ def test_export_changed_chat_template_is_refused(
     checkpoint = tiny_checkpoint.model_copy(update={"uri": str(changed), "digest": digest_directory(changed)})
     with pytest.raises(ContractMismatch, match="chat_template"):
         export(config=export_config, checkpoint=checkpoint, reference=tiny_checkpoint, dataset=tiny_dataset)
+
+
+def test_export_gated_cross_attention_gives_the_directory_alone(
+    export_config: ExportConfig,
+    tiny_checkpoint: Checkpoint,
+    tiny_dataset: Dataset,
+    tmp_path: Path,
+    record_writer: Callable[..., Record],
+) -> None:
+    config = ModelConfig(
+        architecture="gated_cross_attention", text_layers=1, cross_every=1, latents=4, cross_heads=1
+    )
+    processor = build_processor(load_processor(tiny_checkpoint.path).tokenizer, config)
+    model = build_model(config, processor.tokenizer).eval()
+    for gate in (each for name, each in model.named_parameters() if name.endswith("_gate")):
+        torch.nn.init.constant_(gate, 0.7)
+    output = tmp_path / "output"
+    agreed = save(model, processor, output)
+    checkpoint = Checkpoint(
+        uri=str(output),
+        digest=digest_directory(output),
+        record=str(tmp_path / "record.json"),
+        contract=agreed,
+    )
+    record_writer(checkpoint, "pretrain")
+    batch = draw(tiny_dataset, processor, 2, seed=0)[0]
+    prompt = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    written = model.generate(**prompt, pixel_values=batch.pixel_values[:, None], max_new_tokens=4)
+    traced = torch.stack(parity.trace(model, batch).tokens[:4], dim=1)
+    assert torch.equal(traced, written[:, batch.input_ids.shape[1] :])
+    bundle = export(config=export_config, checkpoint=checkpoint, reference=checkpoint, dataset=tiny_dataset)
+    assert [path.name for path in bundle.path.iterdir()] == ["vllm"]
+    assert [(gate.name, gate.passed) for gate in bundle.load_record().gates] == [
+        ("vllm_directory_parity", True)
+    ]
