@@ -110,7 +110,8 @@ class PretrainConfig(StageConfig):
     processes: int = execution_field(1, ge=1)
     """Processes that train together, started by `accelerate launch`; packs_per_step is theirs together."""
     accelerate: str = execution_field("infra/accelerate/cpu.yaml")
-    """accelerate's config file for several processes (infra/accelerate/ has some for CPU, GPUs, FSDP, nodes)."""
+    """accelerate's config file for several processes: infra/accelerate/ has one for processors, GPUs (ddp),
+    sharding over GPUs (fsdp) and over machines (nodes)."""
     pixels: Literal["cached", "streamed"] = execution_field("cached")
     """Decode every picture once into a file, or each time out of the shards."""
     loader_workers: int = execution_field(0, ge=0)

@@ -18,7 +18,7 @@ from components.loader.encode import Encoded
 from components.loader.features import Features
 from components.loader.pixels import moved
 from components.loader.plan import Item, Pack
-from components.vlm.families import Family, Inputs
+from components.vlm.families import Family, Grid, Inputs
 
 IGNORED = -100
 TRUNK = -1
@@ -38,11 +38,12 @@ class Batch:
     category_BL: torch.Tensor
     """Category of each token; -1 for padding."""
     attention: dict[str, Any]
-    """`attention_mask` (B, 1, L, L), additive; or `cu_seq_lens_q` and its like."""
+    """`attention_mask` (B, 1, L, L), additive, or `cu_seq_lens_q` and its like; and what else the family
+    gives for each token, (B, L)."""
     images: Inputs | None
-    """The model's arguments for the pictures; None where there are none, or features in their stead."""
+    """The model's arguments for the pictures (without pixels where there are features); None without any."""
     features_RPD: torch.Tensor | None
-    """What a frozen vision tower makes of the pictures."""
+    """What a frozen vision tower makes of the pictures: it does not run."""
     num_tokens: int
     """Tokens that are not padding."""
     num_samples: int
@@ -73,7 +74,7 @@ class Batch:
             "labels": self.labels_BL,
             **self.attention,
         }
-        if self.features_RPD is not None:
+        if self.features_RPD is not None:  # of the composed models, whose forward takes them
             return inputs | {"image_features": self.features_RPD}
         return inputs | (self.images or {})
 
@@ -106,7 +107,7 @@ class Collator:
         self.encoded, self.family, self.isolation, self.features = encoded, family, isolation, features
         shown = np.flatnonzero(np.diff(encoded.image_S) > 0)
         self._spare = _spare(encoded, int(shown[0])) if always_image and len(shown) else None
-        self._trunk_positions: dict[tuple[bool, int], npt.NDArray[np.int64]] = {}
+        self._trunk_positions: dict[tuple[bool, int, tuple[Grid, ...]], npt.NDArray[np.int64]] = {}
 
     def __call__(self, packs: Sequence[Pack]) -> Batch:
         """Tensors of `packs`, padded at the end to the longest."""
@@ -129,35 +130,47 @@ class Collator:
 
     def _collate(self, packs: Sequence[Pack]) -> Batch:
         rows = [_Row(self.family.axes) for _ in packs]
+        shown = 0
         for row, pack in zip(rows, packs, strict=True):
             for item in pack:
-                self._add(row, item)
+                self._add(row, item, shown)
+                shown += self._num_rows(item)
         images, features = self._pictures(packs)
         joined = self._flat(rows) if self.isolation == "varlen" else self._padded(rows)
         return replace(
             joined, images=images, features_RPD=features, num_samples=sum(len(pack) for pack in packs)
         )
 
-    def _add(self, row: _Row, item: Item) -> None:
+    def _num_rows(self, item: Item) -> int:
+        """Rows of the pixel store that an item shows."""
+        first, last = self.encoded.image_S[item.sample], self.encoded.image_S[item.sample + 1]
+        return int(self.encoded.row_I[last] - self.encoded.row_I[first]) if item.image else 0
+
+    def _add(self, row: _Row, item: Item, shown: int) -> None:
+        """Put an item's tokens into a row; `shown` rows of pixels stand before its own."""
         turns = self.encoded.turns(item.image)
         trunk, trunk_positions = turns.trunk(item.sample), self._positions_of_trunk(item)
         category = int(self.encoded.category_S[item.sample])
         row.begin(category)
         row.add(trunk, trunk_positions, np.zeros(len(trunk), np.bool_), TRUNK)
-        after = int(trunk_positions.max(initial=-1)) + 1
+        after, whole = int(trunk_positions.max(initial=-1)) + 1, [trunk]
         for turn in range(item.first_turn, item.first_turn + item.num_turns):
             start, end = int(turns.start_T[turn]), int(turns.start_T[turn + 1])
             tokens = turns.tokens_N[start:end]
             # Pictures stand in the trunk, or behind an empty one in the turn.
             grids = self.encoded.grids(item.sample) if item.image and not len(trunk) else []
             row.add(tokens, after + self.family.positions(tokens, grids), turns.label_N[start:end], turn)
+            whole.append(tokens)
+        row.add_inputs(self.family.token_inputs(np.concatenate(whole), shown))
 
     def _positions_of_trunk(self, item: Item) -> npt.NDArray[np.int64]:
         turns = self.encoded.turns(item.image)
-        key = (item.image, int(turns.trunk_S[item.sample]))
+        trunk = turns.trunk(item.sample)
+        grids = self.encoded.grids(item.sample) if item.image and len(trunk) else []
+        # Pictures of another shape may have as many tokens, at other positions.
+        key = (item.image, int(turns.trunk_S[item.sample]), tuple(grids))
         if key not in self._trunk_positions:
-            grids = self.encoded.grids(item.sample) if item.image else []
-            self._trunk_positions[key] = self.family.positions(turns.trunk(item.sample), grids)
+            self._trunk_positions[key] = self.family.positions(trunk, grids)
         return self._trunk_positions[key]
 
     def _pictures(self, packs: Sequence[Pack]) -> tuple[Inputs | None, torch.Tensor | None]:
@@ -170,14 +183,15 @@ class Collator:
         ]
         if not shown:
             return None, None
+        grids = [self.encoded.grid(image) for image, _ in shown]
         if self.features is not None:
             rows = [self.features(image) for image, _ in shown]
-            return None, torch.from_numpy(np.concatenate(rows)).float()
+            none = torch.zeros((0, *self.family.row_shape), dtype=torch.uint8)
+            return self.family.image_inputs(none, grids), torch.from_numpy(np.concatenate(rows)).float()
         pixels = [
             moved(self.encoded.images(image), *shift) if shift != (0, 0) else self.encoded.images(image)
             for image, shift in shown
         ]
-        grids = [self.encoded.grid(image) for image, _ in shown]
         return self.family.image_inputs(torch.from_numpy(np.concatenate(pixels)), grids), None
 
     def _padded(self, rows: Sequence[_Row]) -> Batch:
@@ -196,19 +210,33 @@ class Collator:
             category_BL[place, :until], segment_BL[place, :until] = row.categories, row.segments
             turn_BL[place, :until] = row.turns
         mask = block_mask(torch.from_numpy(segment_BL), torch.from_numpy(turn_BL))
-        return self._batch(ids_BL, positions_ABL, labels_BL, category_BL, {"attention_mask": mask}, rows)
+        attention = {"attention_mask": mask} | self._token_inputs(rows, length)
+        return self._batch(ids_BL, positions_ABL, labels_BL, category_BL, attention, rows)
+
+    def _token_inputs(self, rows: Sequence[_Row], length: int) -> dict[str, torch.Tensor]:
+        """What the family gives for each token, padding included: (B, L) each."""
+        padded = dict[str, list[npt.NDArray[np.int64]]]()
+        for row in rows:
+            padding = np.full(length - row.length, self.family.pad, dtype=np.int32)
+            row.add_inputs(self.family.token_inputs(padding, 0))
+            for name, pieces in row.inputs.items():
+                padded.setdefault(name, []).append(np.concatenate(pieces))
+        return {name: torch.from_numpy(np.stack(values)) for name, values in padded.items()}
 
     def _flat(self, rows: Sequence[_Row]) -> Batch:
         """All packs as one row without padding, for attention that knows where each sequence begins."""
         lengths = np.array([length for row in rows for length in row.segment_lengths], dtype=np.int32)
         ends = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
         longest = int(lengths.max())
-        attention = {
+        attention: dict[str, Any] = {
             "cu_seq_lens_q": ends,
             "cu_seq_lens_k": ends,
             "max_length_q": longest,
             "max_length_k": longest,
         }
+        for name in rows[0].inputs:
+            values = [piece for row in rows for piece in row.inputs[name]]
+            attention[name] = torch.from_numpy(np.concatenate(values))[None]
         return self._batch(
             np.concatenate([row.ids for row in rows])[None],
             np.concatenate([row.positions for row in rows], axis=1)[:, None],
@@ -257,6 +285,7 @@ class _Row:
         self._marks: list[tuple[int, int, int, int]] = []
         """Tokens, segment, turn, category of each piece."""
         self._segment, self._category = -1, PADDING
+        self.inputs: dict[str, list[npt.NDArray[np.int64]]] = {}
         self.length = 0
 
     def begin(self, category: int) -> None:
@@ -275,6 +304,11 @@ class _Row:
         self._labels.append(np.where(label_N, ids_N, IGNORED))
         self._marks.append((len(ids_N), self._segment, turn, self._category))
         self.length += len(ids_N)
+
+    def add_inputs(self, inputs: dict[str, npt.NDArray[np.int64]]) -> None:
+        """What the family gives for each token of the item that was added."""
+        for name, values in inputs.items():
+            self.inputs.setdefault(name, []).append(values)
 
     @property
     def ids(self) -> npt.NDArray[np.int32]:

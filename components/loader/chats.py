@@ -104,13 +104,19 @@ class Writer:
             )
         until = 0
         for number in range(0, len(messages), 2):
-            prompt = self.family.chat(messages[: number + 1], generate=True).rstrip(" ")
-            assert whole.startswith(prompt), "a chat template writes an earlier turn anew for a later one"
+            prompt = self._prompt(whole, self.family.chat(messages[: number + 1], generate=True))
             until = whole.index(self.end, len(prompt)) + len(self.end)
             seen = prompt.count(self.family.marker)
             longer = len(self._shown(prompt, grids[:seen])) - len(prompt)
             learned.append((len(prompt) + longer, until + longer))
         return Unit(self._shown(whole[:until], grids), tuple(learned))
+
+    def _prompt(self, whole: str, prompt: str) -> str:
+        """What stands before an answer in the whole chat; the template may space it otherwise."""
+        pairs = zip(whole, prompt, strict=False)
+        same = next((place for place, (ours, theirs) in enumerate(pairs) if ours != theirs), len(prompt))
+        assert not prompt[same:].strip(), "a chat template writes an earlier turn anew for a later one"
+        return whole[:same].rstrip(" ")
 
     def _shown(self, text: str, grids: Sequence[Grid]) -> str:
         """The text with every marker replaced by the image's tokens."""

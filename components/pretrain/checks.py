@@ -92,6 +92,8 @@ def _example(collate: Collator, item: Item, turn: int) -> tuple[Inputs, int]:
     ids = torch.from_numpy(np.concatenate([trunk, tokens]).astype(np.int64))[None]
     learned = torch.from_numpy(np.concatenate([np.zeros(len(trunk), np.bool_), label_N]))[None]
     inputs: Inputs = {"input_ids": ids, "labels": ids.masked_fill(~learned, IGNORED)}
+    for name, values in collate.family.token_inputs(ids[0].numpy().astype(np.int32), 0).items():
+        inputs[name] = torch.from_numpy(values)[None]
     images = encoded.images_of(item.sample) if item.image else range(0)
     if len(images):
         pixels = np.concatenate([encoded.images(image) for image in images])
