@@ -62,6 +62,8 @@ class Packing:
             strategy=self.strategy,
             pack_tokens=self.pack_tokens,
             pack_images=self.pack_images,
+            # The packs of a step are alike in images, so that any number of processes shares the load evenly.
+            ranks=self.packs_per_step,
         )
 
 

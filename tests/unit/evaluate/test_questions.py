@@ -13,7 +13,7 @@ from components.loader import Sample, Turn
 
 def samples(count: int, group: str = "official_test") -> list[Sample]:
     turns = (Turn("What?", "this"), Turn("Which?", "that"))
-    return [Sample(f"s{index:03d}", "vqa", group, "test", b"", turns) for index in range(count)]
+    return [Sample(f"s{index:03d}", "vqa", group, "test", (b"",), turns) for index in range(count)]
 
 
 @given(st.permutations(range(12)), st.integers(1, 30), st.integers(0, 5))

@@ -20,7 +20,7 @@ from components.vlm import load_model, load_processor
 def _samples(sizes: dict[str, int]) -> list[Sample]:
     turns = (Turn("q0", "a0"), Turn("q1", "a1"))
     return [
-        Sample(key=f"{name}-{i}", category=name, group="", split="train", image=None, turns=turns)
+        Sample(key=f"{name}-{i}", category=name, group="", split="train", images=(), turns=turns)
         for name, size in sizes.items()
         for i in range(size)
     ]
