@@ -21,7 +21,7 @@ from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionCo
 
 from components.config import ModelConfig
 from components.errors import ConfigError
-from components.vlm.composed import ComposedConfig, ComposedForConditionalGeneration
+from components.vlm.composed import ComposedConfig, ComposedForConditionalGeneration, register
 from components.vlm.language import Language, Weights, read_language, vocabulary_rows
 from components.vlm.quiet import quiet
 from components.vlm.tokenizer import IMAGE
@@ -39,6 +39,7 @@ def build_parts(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> PreT
     Raises:
         ConfigError: a part does not fit the architecture.
     """
+    register()
     tower, language = _tower(config), _language(config, tokenizer)
     vision = tower.config if tower else _scratch_vision(config)
     text = language.config if language else _scratch_text(config, tokenizer)

@@ -23,7 +23,7 @@ from transformers import (
 from components.artifacts import write_atomic
 from components.config import ModelConfig
 from components.vlm.building import build_parts
-from components.vlm.composed import ComposedConfig, ComposedForConditionalGeneration
+from components.vlm.composed import ComposedConfig, ComposedForConditionalGeneration, register
 from components.vlm.contract import CONTRACT_FILE, assert_contract, contract, contract_hash
 from components.vlm.quiet import quiet
 
@@ -93,6 +93,7 @@ def load_model(directory: Path, *, expected_contract: str | None = None) -> PreT
     if expected_contract is not None:
         assert_contract(directory, expected_contract)
     kind = json.loads((directory / "config.json").read_text())["model_type"]
+    register()
     known: Any = AutoModelForImageTextToText
     options: dict[str, Any] = {"attn_implementation": "sdpa"}
     if kind in IDEFICS3_LIKE:

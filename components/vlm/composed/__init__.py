@@ -1,11 +1,9 @@
-"""Composed models: any vision tower and any language model, as a prefix or with gated cross-attention.
-
-Importing this package makes their config and classes known to transformers.
-"""
+"""Composed models: any vision tower and any language model, as a prefix or with gated cross-attention."""
 
 from components.vlm.composed.configuration import ComposedConfig
 from components.vlm.composed.modeling import ComposedForConditionalGeneration, ComposedModel, count_images
 from components.vlm.composed.processor import ComposedProcessor
+from components.vlm.composed.registration import register
 
 __all__ = [
     "ComposedConfig",
@@ -13,4 +11,5 @@ __all__ = [
     "ComposedModel",
     "ComposedProcessor",
     "count_images",
+    "register",
 ]

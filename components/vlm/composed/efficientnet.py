@@ -16,7 +16,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from components.errors import ConfigError
@@ -184,7 +184,3 @@ def _fold(held: Mapping[str, torch.Tensor], convolution: str, norm: str) -> tupl
     scale = weight / torch.sqrt(variance + EPSILON)
     kernel = held[f"{convolution}.weight"].double() * scale[:, None, None, None]
     return kernel.float(), (bias - mean * scale).float()
-
-
-AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
-AutoModel.register(EfficientNetLiteConfig, EfficientNetLite, exist_ok=True)

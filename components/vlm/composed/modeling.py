@@ -18,9 +18,7 @@ from typing import Any, Final, cast
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModel,
-    AutoModelForImageTextToText,
     Cache,
     GenerationMixin,
     PreTrainedConfig,
@@ -311,7 +309,3 @@ def _real_images(pixel_values: torch.Tensor, pixel_attention_mask: torch.Tensor 
     if pixel_attention_mask is None:
         return pixels
     return pixels[pixel_attention_mask.flatten(0, 1).flatten(1).any(dim=1)]
-
-
-AutoConfig.register(ComposedConfig.model_type, ComposedConfig, exist_ok=True)
-AutoModelForImageTextToText.register(ComposedConfig, ComposedForConditionalGeneration, exist_ok=True)

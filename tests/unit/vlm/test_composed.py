@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tiny_parts import llama, siglip
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from components.config import ModelConfig
+from components.fingerprint import ROOT
 from components.vlm import (
     Prompt,
     build_model,
@@ -339,3 +342,12 @@ def test_attention_under_autocast_on_a_processor_stays_close() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             mixed = attention(asking, attention.keys_values(asked))
     assert torch.allclose(plain, mixed.float(), atol=0.02)
+
+
+def test_importing_makes_nothing_known_to_transformers() -> None:
+    script = (
+        "import components.vlm\n"
+        "from transformers import CONFIG_MAPPING\n"
+        "assert 'opsin_composed' not in CONFIG_MAPPING and 'efficientnet_lite' not in CONFIG_MAPPING\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
