@@ -27,12 +27,13 @@ from components.pretrain.data import Corpus, key_of, packing_of, plan_for, prepa
 from components.pretrain.launch import launch
 from components.pretrain.loss import PackedLoss
 from components.pretrain.measure import HeldOut, choose
-from components.pretrain.meter import Progress
+from components.pretrain.meter import Progress, Speed
 from components.pretrain.precision import attention, choose_precision, measure_speed
 from components.pretrain.train import Machine, Trainer
 from components.pretrain.watch import Watch
 from components.stage import Fields, Run, hardware, stage
 from components.vlm import build_model, contract, contract_hash, save
+from components.vlm.card import model_card
 
 EQUIVALENCE_SAMPLES_PER_CATEGORY = 2
 COMPARED_ITEMS = 20_000
@@ -75,6 +76,7 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     machine = _machine(run, config, accelerator, model, feed)
     if accelerator.is_main_process:
         _describe_plan(run, config, plan, path)
+        _describe_model(run, config, corpus, model)
     trainer = Trainer(run, config, model, corpus.family, feed, corpus.train.categories, machine)
     watch = _watch(run, config, corpus, collates, trainer)
     trainer.after_step = watch.after_step
@@ -90,7 +92,7 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     restore_model(model, weights, sharded=False)
     weighted = {name for name, weight in mixture.weights.items() if weight > 0}
     prompts = read_samples(dataset, "validation", categories=weighted)
-    _close(run, config, corpus, model, watch, progress, prompts)
+    _close(run, config, corpus, model, watch, progress, machine.speed, prompts)
     return {"contract": agreed}
 
 
@@ -110,6 +112,7 @@ def _close(
     model: PreTrainedModel,
     watch: Watch,
     progress: Progress,
+    speed: Speed,
     prompts: list[Sample],
 ) -> None:
     """Measure, check and write the trained model."""
@@ -117,7 +120,7 @@ def _close(
     losses = watch.validation.measure(PackedLoss(model, corpus.family), model.device).losses()
     stops = generation_stops(model, corpus.family.processor, prompts, required=config.min_end_token_rate)
     run.gate(stops)
-    run.metrics |= _metrics(config, model, progress, losses) | {
+    run.metrics |= _metrics(config, model, progress, speed, losses) | {
         "end_token_rate": float(stops.evidence["end_token_rate"] or 0)
     }
     save(model, corpus.family.processor, run.output)
@@ -206,6 +209,14 @@ def _describe_plan(run: Run, config: PretrainConfig, plan: Plan, path: Path) -> 
     write_atomic(run.logs / "packing.json", json.dumps(table, indent=1))
 
 
+def _describe_model(run: Run, config: PretrainConfig, corpus: Corpus, model: PreTrainedModel) -> None:
+    """What the model is, for the report."""
+    trained = {part for phase in config.phases for part in phase.trainable}
+    side = max(config.model.image_size, config.model.longest_edge)
+    card = model_card(model, corpus.family, trained, picture=(side, side))
+    write_atomic(run.logs / "model.json", json.dumps(card.rows()))
+
+
 def _watch(run: Run, config: PretrainConfig, corpus: Corpus, collates: _Collates, trainer: Trainer) -> Watch:
     how = packing_of(config)
     validation = HeldOut(
@@ -228,7 +239,11 @@ def _watch(run: Run, config: PretrainConfig, corpus: Corpus, collates: _Collates
 
 
 def _metrics(
-    config: PretrainConfig, model: PreTrainedModel, progress: Progress, losses: dict[str, float]
+    config: PretrainConfig,
+    model: PreTrainedModel,
+    progress: Progress,
+    speed: Speed,
+    losses: dict[str, float],
 ) -> dict[str, float]:
     return {
         "parameters": float(sum(parameter.numel() for parameter in model.parameters())),
@@ -238,6 +253,7 @@ def _metrics(
         "samples": float(progress.samples),
         "tokens_per_s": progress.tokens / max(progress.seconds, 1e-9),
         "padding": progress.padding,
+        "utilization": speed.utilization(progress.slots, progress.seconds),
         "skipped_steps": float(progress.skipped),
         "validation_loss": sum(losses.values()) / len(losses),
         **{f"validation_loss/{name}": loss for name, loss in losses.items()},

@@ -1,11 +1,13 @@
-"""The training section: loss curves per stage and per category, padding, speed, preferences."""
+"""The training section: the model, loss curves per stage and category, packing, speed, preferences."""
 
 from __future__ import annotations
 
 import fnmatch
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from markupsafe import Markup
 
@@ -21,18 +23,26 @@ CURVES: Final = (
     # title, metric (a leading or trailing * takes every metric with that ending or beginning), unit
     ("Loss", "loss", "nats per token"),
     ("Loss per category", "loss/*", "nats per token"),
+    ("Validation loss", "validation_loss/*", "nats per token"),
+    ("Held-out exact match", "held_out_exact/*", "share of answers"),
     ("Padding", "padding", "share of a pack"),
-    ("Speed", "*_per_s", "per second"),
+    ("Useful tokens", "tokens_per_s", "per second"),
+    ("Utilization", "utilization", "share of a matrix multiplication"),
     ("Chosen preferred", "rewards/accuracies", "share of pairs"),
     ("Reward margin", "rewards/margins", "chosen minus rejected"),
 )
-FROM_ZERO: Final = frozenset({"Padding", "Speed", "Chosen preferred"})
+FROM_ZERO: Final = frozenset(
+    {"Padding", "Useful tokens", "Utilization", "Chosen preferred", "Held-out exact match"}
+)
 FIGURES: Final = (
     # metric of the record, label, template filter
     ("loss", "closing loss", "number"),
     ("tokens", "tokens", "count"),
     ("tokens_per_s", "tokens/s", "count"),
     ("padding", "padding", "percent"),
+    ("utilization", "of a matrix multiplication", "percent"),
+    ("skipped_steps", "skipped steps", "count"),
+    ("best_step", "best step", "count"),
     ("pairs_trained", "pairs", "count"),
     ("preference_accuracy_before", "preference accuracy before", "percent"),
     ("preference_accuracy", "preference accuracy after", "percent"),
@@ -46,6 +56,10 @@ class TrainedStage:
     figures: tuple[tuple[str, float, str], ...]
     """Label, value, template filter."""
     curves: Markup
+    card: tuple[tuple[str, str], ...]
+    """Name and value of what the model is; empty where the stage wrote none."""
+    packing: tuple[dict[str, Any], ...]
+    """What each packing strategy made of the run's own data."""
 
 
 def training(files: RunFiles) -> list[TrainedStage]:
@@ -57,8 +71,15 @@ def training(files: RunFiles) -> list[TrainedStage]:
         panels = _panels(read_metrics(outcome.directory))
         if panels:
             curves = plots.lines(panels)
-            found.append(TrainedStage(outcome.name, outcome.finished, _figures(files, outcome), curves))
+            figures = _figures(files, outcome)
+            card = tuple((name, value) for name, value in _read(outcome.logs / "model.json", []))
+            packing = tuple(_read(outcome.logs / "packing.json", {"strategies": []})["strategies"])
+            found.append(TrainedStage(outcome.name, outcome.finished, figures, curves, card, packing))
     return found
+
+
+def _read(path: Path, otherwise: Any) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else otherwise
 
 
 def _figures(files: RunFiles, outcome: StageOutcome) -> tuple[tuple[str, float, str], ...]:

@@ -58,6 +58,7 @@ def test_pretrain_tiny_gives_a_gated_checkpoint_with_its_plan_and_losses_per_cat
     assert [line["step"] for line in lines] == [5, 10, 15, 20]
     assert all({"loss/vqa", "gradient_norm", "utilization", "samples_per_s"} <= line.keys() for line in lines)
     logs = Path(checkpoint.record).parent / "logs"
+    assert "key-value cache per token" in dict(json.loads((logs / "model.json").read_text()))
     plan = pd.read_parquet(logs / "packplan.parquet")
     assert plan["pack"].nunique() == 20 * 2
     assert record.metrics["tokens"] == plan["tokens"].sum()
