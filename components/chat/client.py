@@ -6,16 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from components.chat.asking import Asking
 from components.chat.cache import AnswerCache, Entry
 from components.chat.types import ChatAnswer, ChatRequest, ChatUsage
 from components.chat.wire import parse_answer
 from components.config.chat import ChatConfig
-
-if TYPE_CHECKING:
-    from components.curate.samples import Reason
+from components.reason import Reason
 
 
 class ChatClient:
@@ -72,9 +69,6 @@ class ChatClient:
 
 
 def _result(entry: Entry, request: ChatRequest, *, cached: bool) -> ChatAnswer | Reason:
-    # Imported late: curation imports this module, and its package is half-imported then.
-    from components.curate.samples import Reason
-
     if entry.code:
         return Reason(entry.code, evidence=entry.evidence)
     value = parse_answer(entry.text, request.schema) if request.schema is not None else None

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from components.reason import Reason as Reason  # a word of curation's too
+
 Split: TypeAlias = Literal["train", "validation", "test"]
 
 
@@ -131,17 +133,6 @@ class Candidate:
 
     def scored(self, name: str, value: float) -> Candidate:
         return replace(self, scores=self.scores | {name: value})
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a sample was rejected."""
-
-    code: str
-    other: str = ""
-    """The kept sample that it collides with."""
-    evidence: str = ""
-    """What was found, for a person to judge."""
 
 
 def hash_text(turns: tuple[Turn, ...]) -> str:
