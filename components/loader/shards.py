@@ -6,6 +6,7 @@ are read from the remote as they are needed, and nothing is checked out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -63,6 +64,7 @@ class ShardReader:
         self._files: dict[str, BinaryIO] = {}
         self._open: ExitStack | None = None
         self._version: RemoteDataset | None = None
+        self._process = os.getpid()
 
     def read(self, shard: str, offset: int, size: int) -> bytes:
         """So many bytes of a shard from `offset` on.
@@ -71,6 +73,10 @@ class ShardReader:
             SourceError: the shard ends before.
             ArtifactMissing: it is neither here nor in the remote.
         """
+        if self._process != os.getpid():
+            # Forked: a file that was open before shares its place with the parent's.
+            self._files, self._open, self._version = {}, None, None
+            self._process = os.getpid()
         if shard not in self._files:
             self._files[shard] = self._find(shard)
         file = self._files[shard]
@@ -101,7 +107,7 @@ class ShardReader:
         self.close()
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_dataset": self._dataset, "_files": {}, "_open": None, "_version": None}
+        return {"_dataset": self._dataset, "_files": {}, "_open": None, "_version": None, "_process": 0}
 
 
 def _local(dataset: Dataset, split: str) -> Iterator[tuple[str, BinaryIO]]:

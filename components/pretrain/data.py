@@ -40,12 +40,19 @@ from components.loader import (
 )
 from components.loader.pixels import StreamedImages
 from components.loader.shards import ShardReader
-from components.vlm import build_processor, load_processor, save_processor, train_tokenizer
+from components.vlm import (
+    build_processor,
+    load_processor,
+    local_sources,
+    save_processor,
+    source_processor,
+    train_tokenizer,
+)
 from components.vlm.families import Family, family_of
 
 TOKENIZING = {
-    "architecture", "checkpoint", "language", "digests", "vocab_size", "image_size", "longest_edge",
-    "latents", "max_positions",
+    "architecture", "checkpoint", "vision", "language", "chat", "digests", "vocab_size", "image_size",
+    "longest_edge", "patch_size", "scale_factor", "latents", "max_positions",
 }  # fmt: skip
 """Fields of the model that the processor depends on."""
 HELD_OUT_SAMPLES = 400
@@ -121,8 +128,7 @@ def _with_pixels(encoded: Encoded, config: PretrainConfig, dataset: Dataset, fam
 def _key(config: PretrainConfig) -> str:
     limit = config.pack_tokens if config.too_long == "downscale" else 0
     code = code_identity("components.loader") | code_identity("components.vlm")
-    model = config.model.model_dump(mode="json", include=TOKENIZING) | {"tokens": config.model.image_tokens}
-    return key_of([model, limit, config.pixels, code])
+    return key_of([config.model.model_dump(mode="json", include=TOKENIZING), limit, config.pixels, code])
 
 
 def key_of(settings: Any) -> str:
@@ -158,8 +164,11 @@ def _splits(dataset: Dataset, *, keep: bool) -> Iterator[tuple[str, Iterable[Sam
 
 
 def _processor(config: PretrainConfig, dataset: Dataset) -> Any:
+    local = local_sources(config.model, config.execution.downloads)
+    if not local.trains_tokenizer:
+        return source_processor(local)
     turns = [turn for sample in iter_samples(dataset, "train") for turn in sample.turns]
     # A text counts as often as it occurs: the merges follow the corpus. Answers follow a space in the chat.
     texts = [turn.question for turn in turns] + [f" {turn.answer}" for turn in turns]
     tokenizer = train_tokenizer(texts, config.model.vocab_size)
-    return build_processor(tokenizer, config.model)
+    return build_processor(tokenizer, local)

@@ -32,7 +32,7 @@ from components.pretrain.precision import attention, choose_precision, measure_s
 from components.pretrain.train import Machine, Trainer
 from components.pretrain.watch import Watch
 from components.stage import Fields, Run, hardware, stage
-from components.vlm import build_model, contract, contract_hash, save
+from components.vlm import build_model, contract, contract_hash, local_sources, save
 from components.vlm.card import model_card
 
 EQUIVALENCE_SAMPLES_PER_CATEGORY = 2
@@ -61,8 +61,7 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     corpus = prepare(config, dataset)
     agreed = contract_hash(contract(corpus.family.processor))
     plan, path = plan_for(config, corpus, mixture.weights)
-    torch.manual_seed(config.seed)
-    model = build_model(config.model, corpus.family.tokenizer).to(accelerator.device)
+    model = _model(config, corpus).to(accelerator.device)
     run.gate(_equivalence(config, corpus, model))
     with accelerator.main_process_first():  # which computes the features that the others read
         collates = _Collates(config, corpus, model)
@@ -88,12 +87,19 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     if not accelerator.is_main_process:
         return {}
     if machine.sharded:
-        model = build_model(config.model, corpus.family.tokenizer)
+        model = _model(config, corpus)
     restore_model(model, weights, sharded=False)
     weighted = {name for name, weight in mixture.weights.items() if weight > 0}
     prompts = read_samples(dataset, "validation", categories=weighted)
     _close(run, config, corpus, model, watch, progress, machine.speed, prompts)
     return {"contract": agreed}
+
+
+def _model(config: PretrainConfig, corpus: Corpus) -> PreTrainedModel:
+    """The model before training: the same in every process."""
+    torch.manual_seed(config.seed)
+    local = local_sources(config.model, config.execution.downloads)
+    return build_model(local, corpus.family.tokenizer)
 
 
 def _chosen_weights(config: PretrainConfig, watch: Watch, trainer: Trainer) -> Tensors:
@@ -214,6 +220,7 @@ def _describe_model(run: Run, config: PretrainConfig, corpus: Corpus, model: Pre
     trained = {part for phase in config.phases for part in phase.trainable}
     side = max(config.model.image_size, config.model.longest_edge)
     card = model_card(model, corpus.family, trained, picture=(side, side))
+    run.metrics["image_tokens"] = float(card.image_tokens)
     write_atomic(run.logs / "model.json", json.dumps(card.rows()))
 
 
@@ -247,7 +254,6 @@ def _metrics(
 ) -> dict[str, float]:
     return {
         "parameters": float(sum(parameter.numel() for parameter in model.parameters())),
-        "image_tokens": float(config.model.image_tokens),
         "steps": float(progress.step),
         "tokens": float(progress.tokens),
         "samples": float(progress.samples),

@@ -52,7 +52,7 @@ def test_pretrain_tiny_gives_a_gated_checkpoint_with_its_plan_and_losses_per_cat
     assert [gate.name for gate in record.gates] == ["packing_equivalence", "loss_sane", "generation_stops"]
     for category in mixture.weights:
         assert math.isfinite(record.metrics[f"validation_loss/{category}"])
-    assert record.metrics["image_tokens"] == 16
+    assert record.metrics["image_tokens"] == 16 + 3  # with its delimiters
     assert record.metrics["steps"] == 20
     lines = _lines(checkpoint)
     assert [line["step"] for line in lines] == [5, 10, 15, 20]
