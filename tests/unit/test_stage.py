@@ -75,6 +75,26 @@ def test_stage_never_run_is_not_finished(tmp_path: Path) -> None:
     assert not (tmp_path / ".opsin").exists()
 
 
+def test_stage_with_a_pin_runs_again_when_what_the_config_names_has_changed(tmp_path: Path) -> None:
+    outside, seen = tmp_path / "outside", list[int]()
+    outside.write_text("4")
+
+    @stage(
+        "ablate", Mixture, pin=lambda config: config.model_copy(update={"steps": int(outside.read_text())})
+    )
+    def ablate(run: Run, *, config: TrainConfig) -> Fields:
+        seen.append(config.steps)
+        return {"name": "m", "weights": {}}
+
+    first = ablate(config=config(tmp_path))
+    assert ablate.finished(config=config(tmp_path)) == first
+    assert first.load_record().config["steps"] == 4
+    outside.write_text("5")
+    assert ablate.finished(config=config(tmp_path)) is None
+    assert ablate(config=config(tmp_path)).record != first.record
+    assert seen == [4, 5]
+
+
 def test_stage_other_identity_runs_again(tmp_path: Path) -> None:
     ablate, runs = counting()
     base = ablate(config=config(tmp_path))
