@@ -43,7 +43,7 @@ def arguments(run: Run, config: SftConfig | AlignConfig) -> dict[str, Any]:
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": config.warmup_share if config.warmup_share * config.steps >= 1 else 0,
-        "logging_steps": config.log_every,
+        "logging_steps": min(config.log_every, config.steps),
         "seed": config.seed,
         "data_seed": config.seed,
         # Progress saves by the clock instead (see Watch): steps differ in length between machines.
