@@ -20,7 +20,6 @@ from components.progress import console
 from components.report import StageOutcome, build_summary, write_report
 from components.stage import LISTENERS
 from components.tracking.runs import Tracker, open_tracker, tracking_uri
-from flows import show
 from flows.plan import PlannedStep
 
 STAGES = ("curate", "ablate", "pretrain", "sft", "align", "quantize", "export", "deploy")
@@ -126,6 +125,8 @@ def planning(config: LifecycleConfig, to: str | None) -> Iterator[Session]:
 @contextmanager
 def executing(config: LifecycleConfig, to: str | None) -> Iterator[Session]:
     """A session that runs: opens the MLflow run; whatever happens, leaves a report."""
+    from flows import show  # Prefect is imported once its server is known
+
     assert_reachable(config, to)
     run_id = f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     session = Session(config, run_id=run_id, to=to, planning=False)
