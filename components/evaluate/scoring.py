@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from io import BytesIO
 from typing import Any, Final
 
@@ -53,20 +54,37 @@ def evaluate(
     test = read_samples(dataset, "test")
     questions = choose(test, config.samples_per_group, config.seed)
     blind = question_only.answers(dataset, test, config.execution.home / "cache" / "question-only")
-    generations = _answer(config, checkpoint, questions, label)
+    asked = [*questions, *_without_image(questions, config.without_image)]
+    generations = _answer(config, checkpoint, asked, label)
 
     how = quality.Bootstrap(config.bootstrap, config.confidence, config.seed)
-    frame = measure.predictions(questions, generations, blind)
+    frame = measure.predictions(questions, generations[: len(questions)], blind)
+    unseen = measure.predictions(asked[len(questions) :], generations[len(questions) :], blind)
     table = measure.scores(frame, how)
     frame.to_parquet(run.output / "predictions.parquet", index=False)
     (run.output / "scores.json").write_text(json.dumps(table, indent=1, sort_keys=True))
     _keep_samples(run, questions, frame)
     run.metrics.update(_metrics(frame, table))
+    if len(unseen):
+        unseen.to_parquet(run.output / "without_image.parquet", index=False)
     # Those that stop the stage come last, so that every result is on record when it stops.
-    gates = _gates(config, frame, baseline, label, how, blocking=not checkpoint.quantized)
+    blocking = not checkpoint.quantized
+    gates = _gates(config, frame, baseline, label, how, blocking=blocking)
+    if len(unseen):
+        must_see = blocking and label in config.min_gain_blocks
+        gates += quality.sees_image(frame, unseen, blocking=must_see, how=how)
     for gate in sorted(gates, key=lambda gate: gate.blocking and not gate.passed):
         run.gate(gate)
     return {"label": label}
+
+
+def _without_image(questions: list[Question], categories: tuple[str, ...]) -> list[Question]:
+    """The same questions, their pictures taken away."""
+    return [
+        replace(question, image=None)
+        for question in questions
+        if question.category in categories and question.image is not None
+    ]
 
 
 def _answer(

@@ -192,6 +192,33 @@ def beats_baseline(
     )
 
 
+def sees_image(
+    seeing: pd.DataFrame, unseen: pd.DataFrame, *, blocking: bool, how: Bootstrap = DEFAULT
+) -> list[GateResult]:
+    """One gate per group of `unseen`: the model does better with the picture than without, beyond noise.
+
+    Args:
+        seeing: Predictions of the model that is shown the picture.
+        unseen: Of the same model for the same questions without it.
+    """
+    results = []
+    for group in sorted(set(unseen["group"])):
+        with_image, without = (frame[frame["group"] == group] for frame in (seeing, unseen))
+        gain = paired_difference(with_image, without, how)
+        results.append(
+            GateResult(
+                name=f"sees_image/{group}",
+                passed=gain.low > 0,
+                observed=f"gain {gain}",
+                required="interval above 0, against the same model without the picture",
+                blocking=blocking,
+                fix="train longer, or on more of the category; a gain near zero means the image is not used",
+                evidence=_evidence(gain) | {"group": group},
+            )
+        )
+    return results
+
+
 def end_token_rate(predictions: pd.DataFrame, minimum: float, *, blocking: bool = True) -> GateResult:
     """Whether generations end by themselves often enough (the end token was learnt)."""
     rate = float(predictions["ended"].mean())

@@ -59,6 +59,24 @@ def test_evaluate_writes_scores_predictions_and_samples(
     assert {"processor_contract", "end_token_rate"} <= {gate.name for gate in record.gates}
 
 
+def test_evaluate_without_image_asks_again_and_a_model_that_does_not_look_fails(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
+) -> None:
+    config = configured(tmp_path, without_image=["vqa", "digits"])
+    scores = evaluate(
+        config=config, checkpoint=tiny_checkpoint, dataset=tiny_dataset, label="pretrain", baseline=None
+    )
+    unseen = pd.read_parquet(scores.path / "without_image.parquet")
+    assert set(unseen["group"]) == {"vqa/official_test", "digits/unseen_digits"}
+    gates = {gate.name: gate for gate in scores.load_record().gates}
+    assert not gates["sees_image/vqa/official_test"].passed  # random weights
+    blocking = configured(tmp_path, without_image=["vqa"], min_gain_blocks=["pretrain"])
+    with pytest.raises(GateFailed, match="sees_image/vqa"):
+        evaluate(
+            config=blocking, checkpoint=tiny_checkpoint, dataset=tiny_dataset, label="pretrain", baseline=None
+        )
+
+
 def test_evaluate_twice_gives_the_same_content(
     tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
 ) -> None:

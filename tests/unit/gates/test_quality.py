@@ -20,6 +20,7 @@ from components.gates.quality import (
     non_inferior,
     paired_difference,
     regression_budget,
+    sees_image,
 )
 from components.gates.result import require
 
@@ -186,3 +187,12 @@ def test_gain_over_question_only_follows_the_confidence_asked_for() -> None:
     frame = predictions(0.75, blind=0.6)
     wide, narrow = (gain_over_question_only(frame, Bootstrap(confidence=c)) for c in (0.99, 0.6))
     assert wide.low < narrow.low < wide.value < narrow.high < wide.high
+
+
+def test_sees_image_passes_where_the_picture_helps_and_fails_where_it_does_not() -> None:
+    seeing = pd.concat([predictions(0.5, group=group) for group in ("a/x", "b/y")])
+    unseen = seeing.assign(correct=seeing["correct"] * (seeing["group"] == "b/y"))
+    helped, idle = sees_image(seeing, unseen, blocking=False)
+    assert helped.name == "sees_image/a/x"
+    assert helped.passed
+    assert not idle.passed
