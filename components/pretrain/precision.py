@@ -21,7 +21,7 @@ from components.pretrain.meter import Speed
 from components.vlm.attention import register_sdpa_fp32
 
 TIMED = 5
-"""Timed forwards and backwards of each precision, in turn (a busy moment then hits all); the fastest counts."""
+"""Timed forwards and backwards of each precision, in turn: a busy moment hits all. The fastest counts."""
 FLOOR_SIDE = 1024
 FLOOR_RUNS = 12
 
