@@ -17,6 +17,7 @@ from s3 import Bucket
 from components.artifacts import Dataset, Record
 from components.errors import ArtifactMissing, OpsinError, SourceError
 from components.loader import iter_shards, read_manifest, read_samples
+from components.loader.shards import ShardReader
 from components.storage import checkout_version, dataset_version, open_version, version_dataset
 
 
@@ -129,6 +130,17 @@ def test_training_reads_from_the_remote_where_nothing_is_checked_out(
     assert read_samples(dataset, "train") == here
     assert read_manifest(dataset, ["split", "category"]).value_counts().to_dict() == counts
     assert not dataset.path.exists() and not (workspace / ".dvc" / "cache").exists()
+
+
+def test_pictures_are_read_by_range_from_the_remote_in_any_order(pushed: tuple[Dataset, Path, str]) -> None:
+    dataset, _, _ = pushed
+    samples = read_samples(dataset, "train")
+    shutil.rmtree(dataset.path)
+    reader = ShardReader(dataset)
+    for sample in sorted(samples, key=lambda each: each.key[::-1])[::5]:
+        (place,) = sample.places
+        assert reader.read(place.shard, place.offset, place.size) == sample.image
+    reader.close()
 
 
 def test_stream_of_an_unknown_version_or_file_says_so(pushed: tuple[Dataset, Path, str]) -> None:
