@@ -9,7 +9,7 @@ from scipy import stats
 
 from components.ablate.types import Candidate, Matrix, Vector
 from components.artifacts import Dataset
-from components.config import AblateConfig, Phase, PretrainConfig
+from components.config import AblateConfig, DistillWeights, Phase, PretrainConfig
 from components.errors import ConfigError, OpsinError
 from components.loader import read_manifest
 
@@ -81,7 +81,8 @@ def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConf
     shares[-1] = max(1, config.steps - sum(shares[:-1]))
     phases: list[Phase] = [
         # Every proxy is trained on its own mixture from beginning to end: that is what is compared.
-        phase.model_copy(update={"steps": steps, "tokens": 0, "mixture": {}})
+        # A teacher would make each several times as dear, and says nothing about mixtures.
+        phase.model_copy(update={"steps": steps, "tokens": 0, "mixture": {}, "distill": DistillWeights()})
         for phase, steps in zip(pretrain.phases, shares, strict=True)
     ]
     changes = {
@@ -90,6 +91,7 @@ def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConf
         "validation_samples": config.validation_samples,
         "validate_every": 0,
         "select": "last",
+        "distill": None,
         "watch": pretrain.watch.model_copy(update={"every": 0}),
         # A proxy is compared, not released: after so few steps it need not stop yet.
         "min_end_token_rate": 0.0,

@@ -8,6 +8,7 @@ change the bytes of a result and are left out of fingerprints.
 
 from components.config.base import Execution, Frozen, StageConfig, execution_field
 from components.config.data import CurateConfig, SourceConfig
+from components.config.distill import DistillConfig, DistillText, DistillWeights, SftDistillConfig
 from components.config.images import ImageLimits
 from components.config.lifecycle import SECTIONS, LifecycleConfig, TrackingConfig
 from components.config.loading import load, to_toml
@@ -30,6 +31,9 @@ __all__ = [
     "AlignConfig",
     "CurateConfig",
     "DeployConfig",
+    "DistillConfig",
+    "DistillText",
+    "DistillWeights",
     "EvaluateConfig",
     "Execution",
     "ExportConfig",
@@ -44,6 +48,7 @@ __all__ = [
     "QuantizeConfig",
     "SamplingConfig",
     "SftConfig",
+    "SftDistillConfig",
     "SourceConfig",
     "StageConfig",
     "TextFilter",

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from components.config.base import Frozen, StageConfig, execution_field
+from components.config.distill import DistillConfig, DistillWeights
 from components.config.model import ModelConfig
 
 TrainedPart: TypeAlias = Literal["vision", "connector", "language"]
@@ -32,11 +33,28 @@ class Phase(Frozen):
     """Share of the steps over which `wsd` falls."""
     mixture: dict[str, float] = Field(default_factory=dict)
     """Category → weight in this phase (a curriculum); empty: the run's mixture."""
+    distill: DistillWeights = DistillWeights()
+    """What the terms of the loss count, where `pretrain.distill` names a teacher."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Phase:
         if bool(self.steps) == bool(self.tokens):
             raise ValueError(f"phase '{self.name}': give either steps or tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _terms_and_parts_fit(self) -> Phase:
+        trained, weights = set(self.trainable), self.distill
+        if weights.vision and "vision" not in trained:
+            raise ValueError(f"phase '{self.name}': distill.vision without the tower being trained")
+        if weights.connector and not trained & {"vision", "connector"}:
+            raise ValueError(
+                f"phase '{self.name}': distill.connector without tower or connector being trained"
+            )
+        if "language" in trained and not weights.writes:
+            raise ValueError(f"phase '{self.name}': the language model learns from `hard` or `logits` only")
+        if "connector" in trained and not (weights.writes or weights.connector):
+            raise ValueError(f"phase '{self.name}': nothing reaches the connector; give it a weight")
         return self
 
     @field_validator("learning_rates")
@@ -131,8 +149,23 @@ class PretrainConfig(StageConfig):
     validation_samples: int = Field(200, ge=10)
     """Validation samples per category for the loss."""
     watch: WatchConfig = WatchConfig()
+    distill: DistillConfig | None = None
+    """A teacher to learn from; the phases say what."""
     min_end_token_rate: float = Field(0.5, ge=0, le=1)
     """Share of validation answers that must end by themselves when training has ended."""
+
+    @model_validator(mode="after")
+    def _taught_by_somebody(self) -> PretrainConfig:
+        taught = [phase.name for phase in self.phases if phase.distill.taught]
+        if self.distill is not None:
+            self.distill.check(bool(taught))
+        elif taught:
+            raise ValueError(f"phase '{taught[0]}' distills, and pretrain.distill names no teacher")
+        if self.phases and not any(phase.distill.writes for phase in self.phases):
+            raise ValueError(
+                "no phase learns what to write: give `hard` or `logits` a weight in the last one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _best_is_measured(self) -> PretrainConfig:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from components.config.base import Frozen, StageConfig, execution_field
+from components.config.distill import SftDistillConfig
 
 
 class AblateConfig(StageConfig):
@@ -55,6 +56,8 @@ class SftConfig(StageConfig):
     packs_per_step: int = Field(4, ge=1)
     text_only_share: float = Field(0.1, ge=0, lt=1)
     """Share of the samples shown without their image, so that a chat without one is nothing new."""
+    distill: SftDistillConfig | None = None
+    """A teacher to learn from beside the labels."""
     log_every: int = execution_field(10, ge=1)
     checkpoint_every_s: float = execution_field(20.0, gt=0)
     """Seconds between resumption checkpoints."""

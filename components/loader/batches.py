@@ -47,6 +47,8 @@ class Batch:
     num_tokens: int
     """Tokens that are not padding."""
     num_samples: int
+    num_rows: int
+    """Rows of the pixel store that are shown; an image that no token learns from is none."""
 
     @property
     def padding(self) -> float:
@@ -126,7 +128,8 @@ class Collator:
         if self.isolation == "varlen":
             end += sum(item.num_tokens for pack in longer[:shortest] for item in pack)
         labels_BL[row, end - tokens : end] = IGNORED
-        return replace(batch, num_tokens=batch.num_tokens - tokens, num_samples=batch.num_samples - 1)
+        num_tokens, num_samples = batch.num_tokens - tokens, batch.num_samples - 1
+        return replace(batch, num_tokens=num_tokens, num_samples=num_samples, num_rows=0)
 
     def _collate(self, packs: Sequence[Pack]) -> Batch:
         rows = [_Row(self.family.axes) for _ in packs]
@@ -137,9 +140,8 @@ class Collator:
                 shown += self._num_rows(item)
         images, features = self._pictures(packs)
         joined = self._flat(rows) if self.isolation == "varlen" else self._padded(rows)
-        return replace(
-            joined, images=images, features_RPD=features, num_samples=sum(len(pack) for pack in packs)
-        )
+        num_samples = sum(len(pack) for pack in packs)
+        return replace(joined, images=images, features_RPD=features, num_samples=num_samples, num_rows=shown)
 
     def _num_rows(self, item: Item) -> int:
         """Rows of the pixel store that an item shows."""
@@ -265,6 +267,7 @@ class Collator:
             features_RPD=None,
             num_tokens=sum(row.length for row in rows),
             num_samples=0,
+            num_rows=0,
         )
 
 

@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from components.artifacts import Dataset
 from components.config import PretrainConfig
+from components.distillation import NO_ANSWERS, Answers
 from components.fingerprint import code_identity
 from components.loader import (
     Encoded,
@@ -88,13 +89,17 @@ def packing_of(config: PretrainConfig) -> Packing:
     )
 
 
-def prepare(config: PretrainConfig, dataset: Dataset) -> Corpus:
-    """Train the tokenizer and tokenize, or read what an earlier run with the same identity left."""
-    directory = config.execution.home / "cache" / dataset.digest[:16] / _key(config)
+def prepare(config: PretrainConfig, dataset: Dataset, answers: Answers = NO_ANSWERS) -> Corpus:
+    """Train the tokenizer and tokenize, or read what an earlier run with the same identity left.
+
+    Args:
+        answers: A teacher's, in place of those of the training split.
+    """
+    directory = config.execution.home / "cache" / dataset.digest[:16] / _key(config, answers)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(directory.with_suffix(".lock")):
         if not directory.is_dir():
-            _build(config, dataset, directory)
+            _build(config, dataset, answers, directory)
     family = family_of(load_processor(directory / "processor"))
     train, validation, held_out = (
         _with_pixels(load_encoded(directory / split), config, dataset, family)
@@ -125,10 +130,11 @@ def _with_pixels(encoded: Encoded, config: PretrainConfig, dataset: Dataset, fam
     return replace(encoded, images=streamed)
 
 
-def _key(config: PretrainConfig) -> str:
+def _key(config: PretrainConfig, answers: Answers) -> str:
     limit = config.pack_tokens if config.too_long == "downscale" else 0
     code = code_identity("components.loader") | code_identity("components.vlm")
-    return key_of([config.model.model_dump(mode="json", include=TOKENIZING), limit, config.pixels, code])
+    model = config.model.model_dump(mode="json", include=TOKENIZING)
+    return key_of([model, limit, config.pixels, code, answers.digest])
 
 
 def key_of(settings: Any) -> str:
@@ -136,7 +142,7 @@ def key_of(settings: Any) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _build(config: PretrainConfig, dataset: Dataset, directory: Path) -> None:
+def _build(config: PretrainConfig, dataset: Dataset, answers: Answers, directory: Path) -> None:
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -145,9 +151,17 @@ def _build(config: PretrainConfig, dataset: Dataset, directory: Path) -> None:
     limit = config.pack_tokens if config.too_long == "downscale" else 0
     keep = config.pixels == "cached"
     for split, samples in _splits(dataset, keep=keep):
+        if split == "train" and answers.texts:
+            samples = _taught(samples, answers, family)
         encoded = encode(samples, family, max_tokens=limit, by_group=split == "held_out", keep_pixels=keep)
         save_encoded(encoded, partial / split)
     os.replace(partial, directory)
+
+
+def _taught(samples: Iterable[Sample], answers: Answers, family: Family) -> Iterable[Sample]:
+    """With the teacher's answers: a list of a list, a stream of a stream."""
+    taught = (answers.put(sample, family.specials) for sample in samples)
+    return list(taught) if isinstance(samples, list) else taught
 
 
 def _splits(dataset: Dataset, *, keep: bool) -> Iterator[tuple[str, Iterable[Sample]]]:

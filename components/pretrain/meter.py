@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
@@ -58,6 +59,8 @@ class Window:
     names: tuple[str, ...]
     losses: torch.Tensor = field(init=False)
     counts: torch.Tensor = field(init=False)
+    distances: dict[str, list[float]] = field(default_factory=dict)
+    """Term of a teacher's → sum, and what it is a sum over."""
     tokens: int = 0
     slots: int = 0
     samples: int = 0
@@ -67,13 +70,20 @@ class Window:
         self.losses = torch.zeros(len(self.names), dtype=torch.float64)
         self.counts = torch.zeros(len(self.names), dtype=torch.float64)
 
-    def state(self) -> dict[str, list[float]]:
+    def state(self) -> dict[str, Any]:
         """Sums that a resumed run goes on with; its clock starts anew."""
-        return {"losses": self.losses.tolist(), "counts": self.counts.tolist()}
+        losses, counts = self.losses.tolist(), self.counts.tolist()
+        return {"losses": losses, "counts": counts, "distances": self.distances}
 
-    def load(self, state: dict[str, list[float]]) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         self.losses = torch.tensor(state["losses"], dtype=torch.float64)
         self.counts = torch.tensor(state["counts"], dtype=torch.float64)
+        self.distances = state["distances"]
+
+    def add_distance(self, term: str, total: float, number: float) -> None:
+        """Add a teacher's term, summed over so many tokens or rows of pixels."""
+        before = self.distances.get(term, [0.0, 0.0])
+        self.distances[term] = [before[0] + total, before[1] + number]
 
     def add_losses(self, categories_K: torch.Tensor, losses_K: torch.Tensor) -> None:
         self.losses.index_add_(0, categories_K.cpu(), losses_K.detach().double().cpu())
@@ -104,4 +114,5 @@ class Window:
             "padding": 1 - self.tokens / max(self.slots, 1),
             "utilization": speed.utilization(self.slots, seconds),
             **by_category,
+            **{f"distill/{term}": total / max(number, 1) for term, (total, number) in self.distances.items()},
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -31,10 +31,12 @@ def build_optimizers(
     phase: Phase,
     optimizer: Literal["adamw", "muon"],
     weight_decay: float,
+    beside: Sequence[nn.Parameter] = (),
 ) -> list[torch.optim.Optimizer]:
     """What updates the trainable parameters; biases, norms and embeddings are not decayed.
 
     Args:
+        beside: Trained with the model, at the phase's rate, and no part of it.
         optimizer: `adamw` for everything; or `muon` for the hidden layers' matrices (orthogonalized
             momentum, Jordan 2024), scaled so that one learning rate serves both (arXiv:2502.16982), and
             AdamW for embeddings, language head, patch convolution, norms and biases.
@@ -55,6 +57,9 @@ def build_optimizers(
         muon += [{"params": matrices, "weight_decay": weight_decay, **shared}] if matrices else []
         adamw += [{"params": decayed, "weight_decay": weight_decay, **shared}] if decayed else []
         adamw += [{"params": kept, "weight_decay": 0.0, **shared}] if kept else []
+    if beside:
+        rate = phase.learning_rate
+        adamw.append({"params": list(beside), "weight_decay": weight_decay, "lr": rate, PEAK: rate})
     built = list[torch.optim.Optimizer]()
     if muon:
         built.append(torch.optim.Muon(muon, lr=phase.learning_rate, adjust_lr_fn="match_rms_adamw"))

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from components.artifacts import Checkpoint, Dataset, Mixture, digest_file, write_atomic
 from components.config import PretrainConfig
+from components.distillation import NO_ANSWERS, Answers, pin_teacher, teacher_answers
 from components.gates.result import GateResult
 from components.loader import Collator, Encoded, Feed, Plan, Sample, read_samples
 from components.loader.features import Features, compute_features
@@ -24,6 +25,7 @@ from components.loader.packing import POOL, compare_strategies
 from components.pretrain.checkpoints import Checkpoints, Tensors, restore_model
 from components.pretrain.checks import generation_stops, loss_sane, packing_equivalence
 from components.pretrain.data import Corpus, key_of, packing_of, plan_for, prepare
+from components.pretrain.distill import SECTION, prepare_lesson
 from components.pretrain.launch import launch
 from components.pretrain.loss import PackedLoss
 from components.pretrain.measure import HeldOut, choose
@@ -32,7 +34,7 @@ from components.pretrain.precision import attention, choose_precision, measure_s
 from components.pretrain.train import Machine, Trainer
 from components.pretrain.watch import Watch
 from components.stage import Fields, Run, hardware, stage
-from components.vlm import build_model, contract, contract_hash, local_sources, save
+from components.vlm import build_model, contract, contract_hash, local_sources, pin_sources, save
 from components.vlm.card import model_card
 
 EQUIVALENCE_SAMPLES_PER_CATEGORY = 2
@@ -40,14 +42,25 @@ COMPARED_ITEMS = 20_000
 """Items of the plan that all packing strategies are compared on."""
 
 
-@stage("pretrain", Checkpoint)
+def pin(config: PretrainConfig) -> PretrainConfig:
+    """With the digests of the model's sources and of the teacher."""
+    downloads, distill = config.execution.downloads, config.distill
+    pinned = {
+        "model": pin_sources(config.model, downloads),
+        "distill": pin_teacher(distill, downloads, SECTION) if distill else None,
+    }
+    return config.model_copy(update=pinned)
+
+
+@stage("pretrain", Checkpoint, pin=pin)
 def pretrain(run: Run, *, config: PretrainConfig, dataset: Dataset, mixture: Mixture) -> Fields:
     """Train a vision-language model on `dataset`, drawn by `mixture`.
 
     Raises:
         GateFailed: packing changes the loss, the loss is not sane, a watched group regressed (where that
             stops the run), or generation does not stop.
-        ConfigError: the mixture weights a category that the dataset does not have, or a turn does not fit.
+        ConfigError: the mixture weights a category that the dataset does not have, a turn does not fit, or a
+            teacher is not fit for the student.
     """
     if config.processes > 1:
         return launch(run, config, dataset, mixture)
@@ -58,10 +71,12 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     """One process's share of the work; of one process, all of it."""
     torch.set_num_threads(config.execution.threads)
     accelerator = Accelerator(cpu=config.execution.device == "cpu")
-    corpus = prepare(config, dataset)
+    answers = _answers(run, config, dataset, mixture)
+    corpus = prepare(config, dataset, answers)
     agreed = contract_hash(contract(corpus.family.processor))
     plan, path = plan_for(config, corpus, mixture.weights)
     model = _model(config, corpus).to(accelerator.device)
+    lesson = prepare_lesson(config, model, corpus.family, pictures=bool(len(corpus.train.grid_I2)))
     run.gate(_equivalence(config, corpus, model))
     with accelerator.main_process_first():  # which computes the features that the others read
         collates = _Collates(config, corpus, model)
@@ -76,7 +91,11 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     if accelerator.is_main_process:
         _describe_plan(run, config, plan, path)
         _describe_model(run, config, corpus, model)
-    trainer = Trainer(run, config, model, corpus.family, feed, corpus.train.categories, machine)
+    if lesson is not None:
+        lesson.teacher.model.set_attn_implementation(machine.precision.attention)
+    trainer = Trainer(
+        run, config, model, corpus.family, feed, corpus.train.categories, machine, lesson=lesson
+    )
     watch = _watch(run, config, corpus, collates, trainer)
     trainer.after_step = watch.after_step
     with attention(model, machine.precision.attention):
@@ -100,6 +119,24 @@ def _model(config: PretrainConfig, corpus: Corpus) -> PreTrainedModel:
     torch.manual_seed(config.seed)
     local = local_sources(config.model, config.execution.downloads)
     return build_model(local, corpus.family.tokenizer)
+
+
+def _answers(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) -> Answers:
+    """The teacher's answers to the questions that are trained on, where its text is learned."""
+    if config.distill is None or config.distill.text is None:
+        return NO_ANSWERS
+    weights = [phase.mixture or mixture.weights for phase in config.phases]
+    answers = teacher_answers(
+        config.distill,
+        dataset,
+        categories={name for each in weights for name, weight in each.items() if weight > 0},
+        execution=config.execution,
+        seed=config.seed,
+        keep=run.scratch / "answers.json",
+        where=SECTION,
+    )
+    run.metrics |= answers.metrics
+    return answers
 
 
 def _chosen_weights(config: PretrainConfig, watch: Watch, trainer: Trainer) -> Tensors:
@@ -137,7 +174,10 @@ class _Collates:
 
     def __init__(self, config: PretrainConfig, corpus: Corpus, model: PreTrainedModel) -> None:
         self._config, self._corpus, self._model = config, corpus, model
-        frozen = config.cache_features and not any("vision" in phase.trainable for phase in config.phases)
+        # A teacher looks at the pictures themselves.
+        frozen = config.cache_features and not any(
+            "vision" in phase.trainable or phase.distill.taught for phase in config.phases
+        )
         self._folder = corpus.directory / "features" / _digest_tower(corpus, model) if frozen else None
         self.train = self._collate("train", corpus.train, always_image=True)
         self.validation = self._collate("validation", corpus.validation)

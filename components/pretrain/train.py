@@ -21,6 +21,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import PreTrainedModel
 
 from components.config import PretrainConfig
+from components.distillation import FEATURE_TERMS
 from components.gates.result import GateResult
 from components.loader import Feed, Step
 from components.pretrain.checkpoints import (
@@ -31,6 +32,7 @@ from components.pretrain.checkpoints import (
     restore_model,
     restore_optimizer,
 )
+from components.pretrain.distill import DistilledLoss, Lesson, Losses
 from components.pretrain.loss import PackedLoss
 from components.pretrain.meter import Progress, Speed, Window
 from components.pretrain.optimizers import build_optimizers, set_rate, set_trainable
@@ -67,6 +69,7 @@ class Trainer:
         feed: This process's share of the steps.
         names: Categories, as batches number them.
         after_step: Called with the number of steps done, every step: what is measured meanwhile.
+        lesson: A teacher that phases learn from.
     """
 
     def __init__(
@@ -79,16 +82,18 @@ class Trainer:
         names: tuple[str, ...],
         machine: Machine,
         after_step: Callable[[int], None] = lambda step: None,
+        lesson: Lesson | None = None,
     ) -> None:
         self.run, self.config, self.machine = run, config, machine
         self.accelerator = machine.accelerator
         self.model, self.family, self.feed, self.names = model, family, feed, names
-        self.after_step = after_step
+        self.after_step, self.lesson = after_step, lesson
         self.lengths = [feed.plan.steps_of(index) for index in range(len(config.phases))]
         self.total = sum(self.lengths)
         self.progress = Progress()
         self.checkpoints = Checkpoints(run.scratch / "checkpoints", config.keep_checkpoints)
-        self.module: torch.nn.Module = PackedLoss(model, family)
+        self.loss = self._build_loss()
+        self.module: torch.nn.Module = self.loss
         self.optimizers: Sequence[Any] = ()
         self.phase = -1
 
@@ -102,7 +107,7 @@ class Trainer:
         if resumed is not None:
             self.progress = Progress(**resumed.state["progress"])
             if not self.machine.sharded:
-                restore_model(self.model, resumed.model, sharded=False)
+                restore_model(self.loss, resumed.model, sharded=False)
         if self.accelerator.is_main_process:
             self.run.forget_steps_after(self.progress.step)
         window, saved = Window(self.names), time.monotonic()
@@ -136,45 +141,57 @@ class Trainer:
     def _enter(self, index: int, resumed: Saved | None) -> None:
         """Start a phase: freeze, build the optimizer, wrap; with its state if the run was resumed in it."""
         phase, sharded = self.config.phases[index], self.machine.sharded
+        wrapped = sharded and self.phase >= 0
+        if not wrapped:
+            self.loss = self._build_loss()
         set_trainable(self.model, self.family, phase)
+        maps = self.loss.enter(phase.distill) if isinstance(self.loss, DistilledLoss) else []
         self.model.train()
         if self.config.activation_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         built = build_optimizers(
-            self.model, self.family, phase, self.config.optimizer, self.config.weight_decay
+            self.model, self.family, phase, self.config.optimizer, self.config.weight_decay, maps
         )
-        if sharded and self.phase >= 0:  # a model is sharded once; later optimizers are built on its shards
+        if wrapped:  # a model is sharded once; later optimizers are built on its shards
             self.optimizers = [self.accelerator.prepare_optimizer(optimizer) for optimizer in built]
         else:
-            self.module, *self.optimizers = self.accelerator.prepare(
-                PackedLoss(self.model, self.family), *built
-            )
+            self.module, *self.optimizers = self.accelerator.prepare(self.loss, *built)
             if sharded:
+                assert isinstance(self.module, PackedLoss), "FSDP2 keeps a module's class"
+                self.loss = self.module
                 register_fsdp_forward_method(self.module, "logits")
         if resumed is not None:
             if sharded:
-                restore_model(self.model, resumed.model, sharded=True)
+                restore_model(self.loss, resumed.model, sharded=True)
             if resumed.state["phase"] == index:
                 for number, optimizer in enumerate(self.optimizers):
                     restore_optimizer(
-                        self.model, optimizer.optimizer, number, resumed.optimizer, sharded=sharded
+                        self.loss, optimizer.optimizer, number, resumed.optimizer, sharded=sharded
                     )
             torch.set_rng_state(torch.tensor(resumed.state["random"], dtype=torch.uint8))
         self.phase = index
 
+    def _build_loss(self) -> PackedLoss:
+        """The model with what is minimized."""
+        if self.lesson is None:
+            return PackedLoss(self.model, self.family)
+        return DistilledLoss(self.model, self.family, self.lesson)
+
     def _step(self, step: Step, window: Window, share: float, *, settled: bool) -> float:
         """One optimizer step; gives the gradient's norm."""
         device, ranks = self.accelerator.device, self.accelerator.num_processes
-        losses = list[tuple[torch.Tensor, torch.Tensor]]()
+        weights, rows = self.config.phases[self.phase].distill, self._rows(step)
+        done = list[tuple[torch.Tensor, int, Losses]]()
         for number, batch in enumerate(step.batches):
             synchronize = number + 1 == len(step.batches)
             with self._accumulating(synchronize):
                 batch = batch.to(device)
                 with self.machine.precision.forward(device):
-                    losses_K = self.module(batch)
+                    given = self.module(batch)
+                losses = given if isinstance(given, Losses) else Losses(given, {})
                 # Wrappers average gradients over processes; the loss is a mean over all labelled tokens.
-                self.accelerator.backward(losses_K.sum() * (ranks / step.labelled))
-            losses.append((batch.labelled_categories_K, losses_K.detach()))
+                self.accelerator.backward(losses.objective(weights, step.labelled, rows) * ranks)
+            done.append((batch.labelled_categories_K, batch.num_rows, losses.detached()))
             window.add_batch(batch)
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
         assert norm is not None, "a plain backward always has a norm"
@@ -183,15 +200,26 @@ class Trainer:
             self._skip(reason)
         else:
             self._update(gradient_norm, share)
-            for categories_K, losses_K in losses:
-                window.add_losses(categories_K, losses_K)
+            for categories_K, num_rows, losses in done:
+                window.add_losses(categories_K, losses.hard_K)
+                for term, distance in losses.distances.items():
+                    number = num_rows if term in FEATURE_TERMS else len(categories_K)
+                    window.add_distance(term, float(distance), number)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         if self.progress.step == 0:
-            (total,) = self._sums(sum(float(each.sum()) for _, each in losses))
+            (total,) = self._sums(sum(float(losses.hard_K.sum()) for *_, losses in done))
             self.progress.first_loss = total / step.labelled
         self._count(step)
         return gradient_norm
+
+    def _rows(self, step: Step) -> float:
+        """Rows of the pixel store of a step over all processes, where features are learned from."""
+        weights = self.config.phases[self.phase].distill
+        if not (weights.vision or weights.connector):
+            return 0
+        (rows,) = self._sums(sum(batch.num_rows for batch in step.batches))
+        return rows
 
     def _accumulating(self, synchronize: bool) -> AbstractContextManager[Any]:
         """Only the last forward of a step exchanges gradients."""
@@ -268,6 +296,8 @@ class Trainer:
             self._reduce(table)
         sums = self._sums(window.tokens, window.slots, window.samples)
         window.tokens, window.slots, window.samples = (round(each) for each in sums)
+        for each in window.distances.values():  # every process has the phases' terms, in their order
+            each[:] = self._sums(*each)
         if float(window.counts.sum()):
             self.progress.last_loss = window.loss
         if self.accelerator.is_main_process:
@@ -288,8 +318,7 @@ class Trainer:
     def bare(self) -> PackedLoss:
         """Model and loss without a data-parallel wrapper, for measuring."""
         if self.machine.sharded:
-            assert isinstance(self.module, PackedLoss), "FSDP2 keeps a module's class"
-            return self.module
+            return self.loss
         return PackedLoss(self.model, self.family)
 
     def weights(self) -> Tensors:
@@ -301,7 +330,7 @@ class Trainer:
         raw = [optimizer.optimizer for optimizer in self.optimizers]
         if not (self.accelerator.is_main_process or self.machine.sharded):
             return
-        weights, moments = gather(self.model, raw, sharded=self.machine.sharded)
+        weights, moments = gather(self.loss, raw, sharded=self.machine.sharded)
         if self.accelerator.is_main_process:
             state = {
                 "progress": self.progress.state(),

@@ -8,7 +8,7 @@ and packed, with labels on the assistant's text only; TRL hands them to the mode
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 from transformers import Idefics3Processor
@@ -18,17 +18,30 @@ from trl.trainer.sft_trainer import SFTTrainer
 from components.adapters import adapter_config, merge_and_save
 from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import SftConfig
+from components.distillation import NO_ANSWERS, Answers, pin_teacher, teacher_answers
 from components.loader import Collator, Packing, Part, encode, make_plan, read_samples
+from components.sft.distill import SECTION, DistillingTrainer, prepare_teacher
 from components.sft.feed import PackFeed, pack_numbers
 from components.stage import Fields, Run, stage
 from components.trainers import arguments, finite_loss, train
 from components.vlm import load_model, load_processor
 from components.vlm.families import family_of
 
-LOGGED: Final = ("loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")
+LOGGED: Final = (
+    "loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy", "objective", "distill/logits",
+    "distill/connector",
+)  # fmt: skip
 
 
-@stage("sft", Checkpoint)
+def pin(config: SftConfig) -> SftConfig:
+    """With the digest of the teacher."""
+    if config.distill is None:
+        return config
+    pinned = pin_teacher(config.distill, config.execution.downloads, SECTION)
+    return config.model_copy(update={"distill": pinned})
+
+
+@stage("sft", Checkpoint, pin=pin)
 def sft(run: Run, *, config: SftConfig, checkpoint: Checkpoint, dataset: Dataset, mixture: Mixture) -> Fields:
     """Fine-tune `checkpoint` on the mixture and merge the adapters.
 
@@ -36,11 +49,13 @@ def sft(run: Run, *, config: SftConfig, checkpoint: Checkpoint, dataset: Dataset
         GateFailed: the loss is not finite, or the merged weights changed where they should not (or not
             where they should).
         ContractMismatch: the checkpoint's processor is not the one it was trained with.
-        ConfigError: the mixture weights a category that the dataset lacks, or a turn exceeds a pack.
+        ConfigError: the mixture weights a category that the dataset lacks, a turn exceeds a pack, or the
+            teacher is not fit for the student.
     """
     torch.set_num_threads(config.execution.threads)
     processor = load_processor(checkpoint.path)
-    feed = pack_feed(config, processor, dataset, mixture)
+    answers = _answers(run, config, dataset, mixture)
+    feed = pack_feed(config, processor, dataset, mixture, answers)
     trainer = sft_trainer(run, config, checkpoint, processor, feed)
     loss = train(
         trainer,
@@ -62,12 +77,34 @@ def sft(run: Run, *, config: SftConfig, checkpoint: Checkpoint, dataset: Dataset
     return {"contract": checkpoint.contract}
 
 
+def _answers(run: Run, config: SftConfig, dataset: Dataset, mixture: Mixture) -> Answers:
+    """The teacher's answers to the questions that are trained on, where its text is learned."""
+    if config.distill is None or config.distill.text is None:
+        return NO_ANSWERS
+    answers = teacher_answers(
+        config.distill,
+        dataset,
+        categories={name for name, weight in mixture.weights.items() if weight > 0},
+        execution=config.execution,
+        seed=config.seed,
+        keep=run.scratch / "answers.json",
+        where=SECTION,
+    )
+    run.metrics |= answers.metrics
+    return answers
+
+
 def pack_feed(
-    config: SftConfig, processor: Idefics3Processor, dataset: Dataset, mixture: Mixture
+    config: SftConfig,
+    processor: Idefics3Processor,
+    dataset: Dataset,
+    mixture: Mixture,
+    answers: Answers = NO_ANSWERS,
 ) -> PackFeed:
-    """The packed training split, drawn by the mixture's weights."""
+    """The packed training split, drawn by the mixture's weights, with a teacher's answers or its own."""
     family = family_of(processor)
-    encoded = encode(read_samples(dataset, "train"), family)
+    samples = [answers.put(sample, family.specials) for sample in read_samples(dataset, "train")]
+    encoded = encode(samples, family)
     how = Packing(
         pack_tokens=config.pack_tokens,
         pack_images=config.pack_images,
@@ -82,7 +119,7 @@ def pack_feed(
 def sft_trainer(
     run: Run, config: SftConfig, checkpoint: Checkpoint, processor: Idefics3Processor, feed: PackFeed
 ) -> SFTTrainer:
-    """SFTTrainer over `feed`, with adapters on a copy of `checkpoint`."""
+    """SFTTrainer over `feed`, with adapters on a copy of `checkpoint`, and a teacher where there is one."""
     settings = SFTConfig(
         **arguments(run, config),
         per_device_train_batch_size=config.packs_per_step,
@@ -92,11 +129,19 @@ def sft_trainer(
         max_length=None,
         packing=False,
     )
-    return SFTTrainer(
-        model=load_model(checkpoint.path, expected_contract=checkpoint.contract),
-        args=settings,
-        data_collator=feed,
-        train_dataset=pack_numbers(config.steps * config.packs_per_step),
-        processing_class=processor,
-        peft_config=adapter_config(config.lora, connector=True),
+    model = load_model(checkpoint.path, expected_contract=checkpoint.contract)
+    family = family_of(processor)
+    given: dict[str, Any] = {
+        "model": model,
+        "args": settings,
+        "data_collator": feed,
+        "train_dataset": pack_numbers(config.steps * config.packs_per_step),
+        "processing_class": processor,
+        "peft_config": adapter_config(config.lora, connector=True),
+    }
+    teacher, distill = prepare_teacher(config, model, family), config.distill
+    if teacher is None or distill is None:
+        return SFTTrainer(**given)
+    return DistillingTrainer(
+        family=family, teacher=teacher, weights=distill.weights, temperature=distill.temperature, **given
     )

@@ -1,0 +1,372 @@
+"""Pretraining with a teacher: the student comes closer to it in every term, and everything else holds."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tiny_families import FAMILIES, tiny_family
+from torch import nn
+
+from components.artifacts import Checkpoint, Dataset, Mixture
+from components.config import DistillWeights, ModelConfig, PretrainConfig
+from components.distillation import Teacher, cosine_distance, look, soft_losses, vectors
+from components.errors import ConfigError
+from components.loader import Batch, Collator, Packing, Sample, Turn, encode, pack_once, read_samples
+from components.pretrain import pretrain
+from components.pretrain import stage as pretrain_stage
+from components.pretrain.distill import DistilledLoss, Lesson, Losses
+from components.pretrain.loss import PackedLoss
+from components.pretrain.train import Trainer
+from components.vlm import load_model, load_processor
+from components.vlm.families import family_of
+
+Config = Callable[..., PretrainConfig]
+ALL = ("vision", "connector", "language")
+BEFORE = ("vision", "connector")
+LARGER = ModelConfig(
+    vocab_size=400,
+    vision_layers=2,
+    vision_width=48,
+    vision_heads=2,
+    text_layers=2,
+    text_width=96,
+    text_heads=3,
+    text_kv_heads=3,
+    text_mlp=128,
+)
+ALIGN = {
+    "name": "align",
+    "trainable": BEFORE,
+    "steps": 30,
+    "learning_rate": 3e-3,
+    "distill": {"hard": 0.0, "vision": 1.0, "connector": 1.0},
+}
+IMITATE = {
+    "name": "imitate",
+    "trainable": ALL,
+    "steps": 120,
+    "learning_rate": 3e-3,
+    "distill": {"logits": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the module: teacher and corpus are made once and found by their fingerprints."""
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture
+def teacher(tiny_dataset: Dataset, mixture: Mixture, tiny_config: Config, workspace: Path) -> Checkpoint:
+    """A larger model that has learned the training questions."""
+    phases = ({"name": "all", "trainable": ALL, "steps": 150, "learning_rate": 3e-3},)
+    config = tiny_config(workspace, model=LARGER, phases=phases, seed=1)
+    return pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+
+
+@pytest.fixture
+def student(
+    teacher: Checkpoint, tiny_dataset: Dataset, mixture: Mixture, tiny_config: Config, workspace: Path
+) -> Callable[..., Checkpoint]:
+    """`student(*phases, **changes)`: trained, taught by `teacher` where a phase says so."""
+
+    def train(*phases: dict[str, Any], **changes: Any) -> Checkpoint:
+        taught = any(set(phase.get("distill", {})) - {"hard"} for phase in phases)
+        distill = {"teacher": str(teacher.path)} if taught else None
+        fields = {"phases": phases, "distill": distill, "seed": 2} | changes
+        config = tiny_config(fields.pop("workspace", workspace), **fields)
+        return pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+
+    return train
+
+
+def _batch(checkpoint: Checkpoint, dataset: Dataset) -> Batch:
+    """The validation split in packs."""
+    family = family_of(load_processor(checkpoint.path))
+    encoded = encode(read_samples(dataset, "validation"), family)
+    packs = pack_once(encoded, range(len(encoded)), Packing(512, 8, packs_per_step=1))
+    return Collator(encoded, family)(packs)
+
+
+def _kl(teacher: Checkpoint, student: Checkpoint, dataset: Dataset) -> float:
+    """KL(teacher ‖ student) per labelled token, in nats."""
+    batch = _batch(student, dataset)
+    with torch.no_grad():
+        theirs, own = (
+            PackedLoss(load_model(each.path), family_of(load_processor(each.path))).logits(batch)[0]
+            for each in (teacher, student)
+        )
+    return float(soft_losses(own, theirs, 1.0).mean())
+
+
+def _lines(checkpoint: Checkpoint) -> list[dict[str, float]]:
+    path = Path(checkpoint.record).parent / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _curve(checkpoint: Checkpoint, name: str) -> list[float]:
+    return [line[name] for line in _lines(checkpoint) if name in line]
+
+
+def test_pretrain_taught_logits_bring_the_student_closer_than_labels_alone(
+    student: Callable[..., Checkpoint], teacher: Checkpoint, tiny_dataset: Dataset
+) -> None:
+    plain = student(IMITATE | {"distill": {}})
+    both = student(IMITATE)
+    soft = student(IMITATE | {"distill": {"logits": 1.0, "hard": 0.0}})
+    far, near, nearer = (_kl(teacher, each, tiny_dataset) for each in (plain, both, soft))
+    # Of far, over seeds 0 to 3: near is 0.79 to 0.93, nearer is 0.76 to 0.95.
+    assert near < 0.9 * far
+    assert nearer < 0.9 * far
+    assert _validation(soft) < _validation(plain)
+    # What is logged as the loss is the cross-entropy of the labels, whatever is minimized.
+    assert _curve(soft, "loss")[0] == pytest.approx(_curve(plain, "loss")[0], abs=0.3)
+    assert _curve(soft, "distill/logits")[-1] < 0.5 * _curve(soft, "distill/logits")[0]
+    assert not _curve(plain, "distill/logits")
+
+
+def test_pretrain_two_stages_align_features_first_and_release_no_map(
+    student: Callable[..., Checkpoint], tiny_dataset: Dataset, tiny_config: Config, workspace: Path
+) -> None:
+    short = IMITATE | {"steps": 6}
+    aligned = student(ALIGN, short)
+    for term in ("vision", "connector"):
+        curve = _curve(aligned, f"distill/{term}")
+        assert len(curve) == 6, "logged in the first stage only"
+        assert curve[-1] < 0.5 * curve[0]
+    names = set(load_file(aligned.path / "model.safetensors"))
+    assert names == set(load_file(student(short | {"distill": {}}).path / "model.safetensors"))
+
+
+def test_pretrain_aligned_features_of_one_width_are_the_teachers_without_a_map(
+    tiny_dataset: Dataset, tiny_checkpoint: Checkpoint, student: Callable[..., Checkpoint]
+) -> None:
+    """The teacher has the student's sizes, so the released student itself can be held against it."""
+    distill = {"teacher": str(tiny_checkpoint.path)}
+    language = {"name": "language", "trainable": ("language",), "steps": 5, "learning_rate": 1e-3}
+    alike, other = student(ALIGN, language, distill=distill), student(language)
+    batch = _batch(alike, tiny_dataset)
+
+    def distances(checkpoint: Checkpoint) -> list[float]:
+        models = [load_model(each.path) for each in (checkpoint, tiny_checkpoint)]
+        family = family_of(load_processor(checkpoint.path))
+        with torch.inference_mode():
+            own, taught = (look(model, family, batch.images) for model in models)
+        return [
+            float(cosine_distance(vectors(own, term), vectors(taught, term)))
+            for term in ("vision", "connector")
+        ]
+
+    for near, far in zip(distances(alike), distances(other), strict=True):
+        assert near < 0.5 * far
+
+
+def test_pretrain_first_stage_leaves_the_language_model_and_the_teacher_untouched(
+    student: Callable[..., Checkpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[tuple[Lesson, dict[str, torch.Tensor]]]()
+    prepare = pretrain_stage.prepare_lesson
+
+    def remembered(*arguments: Any, **options: Any) -> Lesson | None:
+        lesson = prepare(*arguments, **options)
+        if lesson is not None:
+            weights = lesson.teacher.model.state_dict()
+            seen.append((lesson, {name: each.clone() for name, each in weights.items()}))
+        return lesson
+
+    monkeypatch.setattr(pretrain_stage, "prepare_lesson", remembered)
+    last = {"name": "last", "trainable": ("connector",), "steps": 1, "learning_rate": 1e-3}
+    trained = load_file(student(ALIGN, last, workspace=tmp_path).path / "model.safetensors")
+    ((lesson, before),) = seen
+    after = lesson.teacher.model.state_dict()
+    assert all(torch.equal(after[name], each) for name, each in before.items())
+    assert not any(parameter.grad is not None for parameter in lesson.teacher.model.parameters())
+    start = load_file(student(last, workspace=tmp_path).path / "model.safetensors")
+    changed = {name for name in trained if not torch.equal(trained[name], start[name])}
+    assert changed == {name for name in trained if "vision" in name or "connector" in name}
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_pretrain_taught_stopped_in_each_stage_and_started_again_gives_identical_weights(
+    student: Callable[..., Checkpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    phases = (
+        ALIGN | {"steps": 8},
+        IMITATE | {"steps": 8, "distill": {"logits": 1.0, "vision": 0.5, "connector": 0.5}},
+    )
+    shared = {"optimizer": optimizer, "log_every": 3}
+    whole = student(*phases, workspace=tmp_path / "whole", **shared)
+    stopped = shared | {"workspace": tmp_path / "stopped", "checkpoint_every_s": 1e-9}
+    step = Trainer._step
+    for stop_at in (4, 13):
+
+        def stopping(self: Trainer, *arguments: Any, stop_at: int = stop_at, **options: Any) -> float:
+            if self.progress.step == stop_at:
+                raise Killed
+            return step(self, *arguments, **options)
+
+        monkeypatch.setattr(Trainer, "_step", stopping)
+        with pytest.raises(Killed):
+            student(*phases, **stopped)
+    monkeypatch.setattr(Trainer, "_step", step)
+    resumed = student(*phases, **stopped)
+    assert resumed.digest == whole.digest
+    for name in ("loss", "gradient_norm", "distill/vision", "distill/connector", "distill/logits"):
+        assert _curve(resumed, name) == _curve(whole, name), name
+    assert len(_curve(whole, "distill/vision")) == 6
+
+
+@pytest.mark.parametrize(
+    "changes", [{"packs_per_forward": 1}, {"processes": 2}], ids=["forwards", "processes"]
+)
+def test_pretrain_taught_in_smaller_forwards_or_more_processes_trains_alike(
+    student: Callable[..., Checkpoint], tmp_path: Path, changes: dict[str, int]
+) -> None:
+    """Many samples are blind, so forwards differ in how many images they hold, and some hold none."""
+    phases = (
+        ALIGN | {"steps": 5},
+        IMITATE | {"steps": 5, "distill": {"logits": 1.0, "vision": 0.5, "connector": 0.5}},
+    )
+    shared = {"text_only_share": 0.7, "log_every": 1}
+    one = student(*phases, workspace=tmp_path / "one", **shared)
+    other = student(*phases, workspace=tmp_path / "other", **shared, **changes)
+    for name in ("loss", "distill/vision", "distill/connector", "distill/logits"):
+        assert _curve(other, name) == pytest.approx(_curve(one, name), abs=1e-4), name
+    before, after = (load_file(each.path / "model.safetensors") for each in (one, other))
+    assert max(float((before[name] - after[name]).abs().max()) for name in before) < 1e-3
+
+
+def test_pretrain_teacher_of_another_content_is_another_fingerprint(
+    tiny_dataset: Dataset, mixture: Mixture, tiny_config: Config, teacher: Checkpoint, tmp_path: Path
+) -> None:
+    copy = tmp_path / "teacher"
+    copy.mkdir()
+    for path in teacher.path.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    config = tiny_config(tmp_path, phases=(IMITATE,), distill={"teacher": str(copy)})
+
+    def fingerprint() -> str:
+        return pretrain.identity(config=config, dataset=tiny_dataset, mixture=mixture).fingerprint
+
+    first = fingerprint()
+    assert fingerprint() == first
+    settings = json.loads((copy / "generation_config.json").read_text())
+    (copy / "generation_config.json").write_text(json.dumps(settings | {"max_length": 21}))
+    assert fingerprint() != first
+    distill = {"teacher": str(copy), "digest": "0" * 64}
+    with pytest.raises(ConfigError, match="is not the one that the config names"):
+        pretrain(
+            config=tiny_config(tmp_path, phases=(IMITATE,), distill=distill),
+            dataset=tiny_dataset,
+            mixture=mixture,
+        )
+
+
+def test_pretrain_teacher_with_another_tokenizer_is_refused_before_training(
+    tiny_dataset: Dataset, mixture: Mixture, tiny_config: Config, tmp_path: Path
+) -> None:
+    phases = ({"name": "all", "trainable": ALL, "steps": 2, "learning_rate": 1e-3},)
+    model = LARGER.model_copy(update={"vocab_size": 320})
+    other = pretrain(
+        config=tiny_config(tmp_path, model=model, phases=phases), dataset=tiny_dataset, mixture=mixture
+    )
+    config = tiny_config(tmp_path, phases=(IMITATE,), distill={"teacher": str(other.path)})
+    with pytest.raises(ConfigError, match=r"tokenizer is not the student's: 320 tokens against") as error:
+        pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+    assert str(other.path) in str(error.value)
+
+
+def _validation(checkpoint: Checkpoint) -> float:
+    return checkpoint.load_record().metrics["validation_loss"]
+
+
+def _samples() -> list[Sample]:
+    """Two pictures and a text."""
+    samples = []
+    for number, (width, height) in enumerate(((64, 64), (48, 96))):
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, "PNG")
+        turns = (Turn("Is it red?", "no"), Turn("How many?", "three"))
+        samples.append(Sample(f"picture-{number}", "c", "", "train", (png.getvalue(),), turns))
+    return [*samples, Sample("text", "c", "", "train", (), (Turn("Two and two?", "four"),))]
+
+
+def _taught(name: str, seed: int, weights: DistillWeights) -> tuple[DistilledLoss, Losses]:
+    """A tiny model of a family, and its losses before a teacher that another seed made."""
+    family, model = tiny_family(name)
+    _, other = tiny_family(name, seed=seed)
+    lesson = Lesson(Teacher("other", "test", other.requires_grad_(False), family), nn.ModuleDict(), 2.0)
+    loss = DistilledLoss(model, family, lesson)
+    loss.enter(weights)
+    encoded = encode(_samples(), family)
+    packs = pack_once(encoded, range(len(encoded)), Packing(4096, 4096, packs_per_step=1))
+    return loss, loss(Collator(encoded, family)(packs))
+
+
+def _numbers(losses: Losses) -> dict[str, float]:
+    return {term: float(each) for term, each in losses.detached().distances.items()}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_distilled_loss_of_every_family_is_zero_before_itself_and_teaches_before_another(name: str) -> None:
+    weights = DistillWeights(hard=0.0, logits=1.0, connector=1.0, vision=1.0)
+    _, same = _taught(name, 0, weights)
+    assert all(each == pytest.approx(0, abs=1e-4) for each in _numbers(same).values())
+    loss, losses = _taught(name, 1, weights)
+    assert set(losses.distances) == {"logits", "connector", "vision"}
+    assert all(each > 0.1 for each in _numbers(losses).values())
+    losses.objective(weights, len(losses.hard_K), 2).backward()
+    for part in ALL:
+        gradients = [
+            parameter.grad
+            for module in loss.family.parts(loss.model)[part]
+            for parameter in module.parameters()
+        ]
+        assert any(each is not None and float(each.abs().max()) > 0 for each in gradients), part
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_distilled_loss_of_features_alone_is_the_same_without_running_language_models_backwards(
+    name: str,
+) -> None:
+    features = DistillWeights(hard=0.0, connector=1.0, vision=1.0)
+    _, alone = _taught(name, 1, features)
+    _, together = _taught(name, 1, DistillWeights(logits=1.0, connector=1.0, vision=1.0))
+    for term in ("connector", "vision"):
+        assert _numbers(alone)[term] == pytest.approx(_numbers(together)[term], rel=1e-4)
+    assert torch.allclose(alone.hard_K, together.hard_K, atol=1e-4)
+    assert not alone.hard_K.requires_grad
+    assert together.hard_K.requires_grad
+
+
+def test_soft_losses_are_hintons_at_any_temperature() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(3, 7, generator=generator) for _ in range(2))
+    for temperature in (0.5, 1.0, 4.0):
+        p_KV, q_KV = (torch.softmax(each / temperature, -1) for each in (teacher, student))
+        wanted = temperature**2 * (p_KV * (p_KV / q_KV).log()).sum(-1)
+        assert torch.allclose(soft_losses(student, teacher, temperature), wanted, atol=1e-5)
+    padded = torch.cat([teacher, torch.full((3, 2), 9.0)], dim=1)
+    assert torch.equal(soft_losses(student, padded, 1.0), soft_losses(student, teacher, 1.0))
+
+
+def test_objective_divides_each_sum_by_what_the_step_holds() -> None:
+    losses = Losses(torch.tensor([1.0, 3.0]), {"logits": torch.tensor(6.0), "vision": torch.tensor(5.0)})
+    weights = DistillWeights(hard=0.5, logits=2.0, vision=3.0)
+    objective = losses.objective(weights, labelled=4, rows=10)
+    assert float(objective) == pytest.approx(0.5 * 4 / 4 + 2 * 6 / 4 + 3 * 5 / 10)
+    assert float(losses.objective(weights, labelled=4, rows=0)) == pytest.approx(0.5 + 3 + 15)
