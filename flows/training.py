@@ -22,7 +22,12 @@ _propose, _ablate, _evaluate = step(propose_stage), step(ablate_stage), step(eva
 
 
 def ablation(config: LifecycleConfig, dataset: Dataset) -> Mixture:
-    """Candidate mixtures → one proxy run each, through the same `pretrain` → the mixture to train on."""
+    """Candidate mixtures → one proxy run each, through the same `pretrain` → the mixture to train on.
+
+    Without proxy runs the first candidate is taken, the stratified mixture.
+    """
+    if not config.ablate.proxies:
+        return _propose.named("mixture")(config=config.ablate, dataset=dataset, index="0")
     proxy = proxy_config(config.ablate, config.pretrain)
     candidates, proxies = list[Mixture](), list[Checkpoint]()
     for index in range(num_candidates(config.ablate)):

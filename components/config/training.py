@@ -9,12 +9,16 @@ from pydantic import Field, model_validator
 from components.config.base import Frozen, StageConfig, execution_field
 from components.config.distill import SftDistillConfig
 
+MIN_PROXIES = 6
+"""Fewer say nothing about a mixture."""
+
 
 class AblateConfig(StageConfig):
     """Proxy runs over mixtures → the mixture that training uses."""
 
-    proxies: int = Field(6, ge=6)
-    """Proxy runs besides the stratified baseline."""
+    proxies: int = Field(6, ge=0)
+    """Proxy runs besides the stratified baseline, six at least; 0: none are made, and training takes the
+    stratified mixture (every category the same share of the loss)."""
     steps: int = Field(60, ge=1)
     """Optimizer steps of a proxy run."""
     packs_per_step: int = Field(1, ge=1)
@@ -33,6 +37,12 @@ class AblateConfig(StageConfig):
     objective: dict[str, float] = Field(default_factory=dict)
     """Category → weight in the objective, a mean of validation losses, each relative to the stratified
     run's; empty: equal weights."""
+
+    @model_validator(mode="after")
+    def _enough_proxies_or_none(self) -> AblateConfig:
+        if 0 < self.proxies < MIN_PROXIES:
+            raise ValueError(f"proxies: at least {MIN_PROXIES}, or 0 for the stratified mixture as it is")
+        return self
 
 
 class LoraConfig(Frozen):
@@ -58,6 +68,10 @@ class SftConfig(StageConfig):
     """Share of the samples shown without their image, so that a chat without one is nothing new."""
     distill: SftDistillConfig | None = None
     """A teacher to learn from beside the labels."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the matrix multiplications; `auto` times both on this machine and takes the faster."""
+    cache_features: bool = execution_field(True)
+    """Compute the frozen tower's features once, where pictures are shown more than once."""
     log_every: int = execution_field(10, ge=1)
     checkpoint_every_s: float = execution_field(20.0, gt=0)
     """Seconds between resumption checkpoints."""

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
+from components.engine.loss import PackedLoss
 from components.gates.result import GateResult
 from components.loader import IGNORED, Collator, Item, Pack, Packing, Sample, pack_once
-from components.pretrain.loss import PackedLoss
 from components.pretrain.meter import Progress
 from components.vlm import Prompt, generate
 from components.vlm.families import Inputs

@@ -31,8 +31,8 @@ from components.distillation import (
     vectors,
     watching,
 )
+from components.engine.loss import PackedLoss
 from components.loader import Batch
-from components.pretrain.loss import PackedLoss
 from components.vlm.families import Family
 
 SECTION = "pretrain.distill"

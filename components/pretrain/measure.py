@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
+from components.engine.loss import PackedLoss
 from components.loader import IGNORED, Batch, Collator, Encoded, Pack, Packing, pack_once
-from components.pretrain.loss import PackedLoss
 
 PACKS_PER_FORWARD = 4
 

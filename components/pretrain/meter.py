@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from components.engine import Speed
 from components.loader import Batch
 
 
@@ -36,20 +37,6 @@ class Progress:
 
     def state(self) -> dict[str, float | int]:
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What this machine and model allow; measured before the first step."""
-
-    flops_per_slot: float
-    """Floating-point operations of a forward and backward, per token of a pack."""
-    floor_flops: float
-    """Operations a second of a plain matrix multiplication, in the precision that is trained in."""
-
-    def utilization(self, slots: int, seconds: float) -> float:
-        """Share of the floor that training reaches (model-FLOP utilization against this machine)."""
-        return self.flops_per_slot * slots / max(seconds, 1e-9) / self.floor_flops
 
 
 @dataclass

@@ -18,22 +18,22 @@ from transformers import PreTrainedModel
 from components.artifacts import Checkpoint, Dataset, Mixture, digest_file, write_atomic
 from components.config import PretrainConfig
 from components.distillation import NO_ANSWERS, Answers, pin_teacher, teacher_answers
+from components.engine import Speed, attention, choose_precision, measure_speed
+from components.engine.loss import PackedLoss
 from components.gates.result import GateResult
 from components.loader import Collator, Encoded, Feed, Plan, Sample, read_samples
 from components.loader.features import Features, compute_features
 from components.loader.packing import POOL, compare_strategies
 from components.pretrain.checkpoints import Checkpoints, Tensors, restore_model
 from components.pretrain.checks import generation_stops, loss_sane, packing_equivalence
-from components.pretrain.data import Corpus, key_of, packing_of, plan_for, prepare
+from components.pretrain.data import Corpus, packing_of, plan_for, prepare
 from components.pretrain.distill import SECTION, prepare_lesson
 from components.pretrain.launch import launch
-from components.pretrain.loss import PackedLoss
 from components.pretrain.measure import HeldOut, choose
-from components.pretrain.meter import Progress, Speed
-from components.pretrain.precision import attention, choose_precision, measure_speed
+from components.pretrain.meter import Progress
 from components.pretrain.train import Machine, Trainer
 from components.pretrain.watch import Watch
-from components.stage import Fields, Run, hardware, stage
+from components.stage import Fields, Run, stage
 from components.vlm import build_model, contract, contract_hash, local_sources, pin_sources, save
 from components.vlm.card import model_card
 
@@ -221,12 +221,9 @@ def _machine(
     module = PackedLoss(model, feed.collate.family)
     model.requires_grad_(True)
     batch = feed[0].batches[0].to(accelerator.device)
-    like = [config.model.model_dump(mode="json"), config.pack_tokens, len(batch.input_ids_BL), hardware()]
-    settings = [*like, config.precision, config.execution.threads, torch.__version__]
-    cache = config.execution.cache / "precision" / f"{key_of(settings)}.json"
     chosen: list[Any] = [None]
     if accelerator.is_main_process:
-        chosen = [choose_precision(module, batch, config.precision, cache)]
+        chosen = [choose_precision(module, batch, config.precision, config.execution)]
     # All processes compute alike: as the first one found it.
     precision, seconds = broadcast_object_list(chosen)[0]
     with attention(model, precision.attention):

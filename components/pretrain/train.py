@@ -22,6 +22,8 @@ from transformers import PreTrainedModel
 
 from components.config import PretrainConfig
 from components.distillation import FEATURE_TERMS
+from components.engine import Precision, Speed
+from components.engine.loss import PackedLoss
 from components.gates.result import GateResult
 from components.loader import Feed, Step
 from components.pretrain.checkpoints import (
@@ -33,10 +35,8 @@ from components.pretrain.checkpoints import (
     restore_optimizer,
 )
 from components.pretrain.distill import DistilledLoss, Lesson, Losses
-from components.pretrain.loss import PackedLoss
-from components.pretrain.meter import Progress, Speed, Window
+from components.pretrain.meter import Progress, Window
 from components.pretrain.optimizers import build_optimizers, set_rate, set_trainable
-from components.pretrain.precision import Precision
 from components.pretrain.schedule import place, rate_share
 from components.progress import Bar
 from components.stage import Run

@@ -16,10 +16,10 @@ import torch
 
 from components.artifacts import write_atomic
 from components.config import PretrainConfig
+from components.engine.loss import PackedLoss
 from components.gates.quality import Bootstrap, paired_difference
 from components.gates.result import GateResult
 from components.pretrain.checkpoints import Checkpoints, Saved, Tensors
-from components.pretrain.loss import PackedLoss
 from components.pretrain.measure import HeldOut
 from components.stage import Run
 

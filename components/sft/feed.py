@@ -7,11 +7,16 @@ tensors. So the trainer's own resumption, which skips the numbers it has done, r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
+from transformers import PreTrainedModel
 
-from components.loader import Collator, Plan
+from components.loader import Batch, Collator, Plan
+from components.loader.features import compute_features
+from components.vlm.families import Family
+from components.vlm.features import take_features
 
 
 class PackFeed:
@@ -29,8 +34,25 @@ class PackFeed:
         self.num_padded = 0
         """Padding tokens handed out."""
 
+    @property
+    def family(self) -> Family:
+        return self._collator.family
+
+    def show_features(self, model: PreTrainedModel, path: Path) -> None:
+        """Hand on what the frozen tower makes of the pictures, computed once into a file, where the plan
+        shows more than there are; `model` is made to take it."""
+        encoded = self._collator.encoded
+        if int(self._plan.rows["images"].sum()) <= int(encoded.row_I[-1]):
+            return
+        self._collator.features = compute_features(encoded, self.family, model, path)
+        take_features(model)
+
+    def batch(self, numbers: Sequence[int]) -> Batch:
+        """These packs as tensors."""
+        return self._collator([self._plan.pack(number) for number in numbers])
+
     def __call__(self, rows: Sequence[dict[str, int]]) -> dict[str, Any]:
-        batch = self._collator([self._plan.pack(row["pack"]) for row in rows])
+        batch = self.batch([row["pack"] for row in rows])
         self.num_tokens += batch.num_tokens
         self.num_padded += batch.category_BL.numel() - batch.num_tokens
         return batch.forward_inputs()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
-from transformers import Idefics3Processor
+from transformers import Idefics3Processor, PreTrainedModel
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -19,6 +19,7 @@ from components.adapters import adapter_config, merge_and_save
 from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import SftConfig
 from components.distillation import NO_ANSWERS, Answers, pin_teacher, teacher_answers
+from components.engine import PackedLoss, Precision, choose_precision
 from components.loader import Collator, Packing, Part, encode, make_plan, read_samples
 from components.sft.distill import SECTION, DistillingTrainer, prepare_teacher
 from components.sft.feed import PackFeed, pack_numbers
@@ -26,6 +27,7 @@ from components.stage import Fields, Run, stage
 from components.trainers import arguments, finite_loss, train
 from components.vlm import load_model, load_processor
 from components.vlm.families import family_of
+from components.vlm.features import can_take_features
 
 LOGGED: Final = (
     "loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy", "objective", "distill/logits",
@@ -54,9 +56,14 @@ def sft(run: Run, *, config: SftConfig, checkpoint: Checkpoint, dataset: Dataset
     """
     torch.set_num_threads(config.execution.threads)
     processor = load_processor(checkpoint.path)
+    model = load_model(checkpoint.path, expected_contract=checkpoint.contract)
     answers = _answers(run, config, dataset, mixture)
     feed = pack_feed(config, processor, dataset, mixture, answers)
-    trainer = sft_trainer(run, config, checkpoint, processor, feed)
+    module, batch = PackedLoss(model, feed.family), feed.batch(range(config.packs_per_step))
+    precision, _ = choose_precision(module, batch, config.precision, config.execution)
+    if config.cache_features and config.distill is None and can_take_features(model):
+        feed.show_features(model, run.scratch / "features.npy")
+    trainer = sft_trainer(run, config, model, processor, feed, precision)
     loss = train(
         trainer,
         run,
@@ -71,7 +78,7 @@ def sft(run: Run, *, config: SftConfig, checkpoint: Checkpoint, dataset: Dataset
             trainer.model, parent=checkpoint, processor=processor, output=run.output, connector=True
         )
     )
-    run.metrics["loss"] = loss
+    run.metrics |= {"loss": loss, "bf16": float(precision.name == "bf16")}
     if feed.num_tokens:
         run.metrics["padding"] = feed.num_padded / (feed.num_padded + feed.num_tokens)
     return {"contract": checkpoint.contract}
@@ -117,11 +124,17 @@ def pack_feed(
 
 
 def sft_trainer(
-    run: Run, config: SftConfig, checkpoint: Checkpoint, processor: Idefics3Processor, feed: PackFeed
+    run: Run,
+    config: SftConfig,
+    model: PreTrainedModel,
+    processor: Idefics3Processor,
+    feed: PackFeed,
+    precision: Precision,
 ) -> SFTTrainer:
-    """SFTTrainer over `feed`, with adapters on a copy of `checkpoint`, and a teacher where there is one."""
+    """SFTTrainer over `feed`, with adapters on `model`, and a teacher where there is one."""
+    model.set_attn_implementation(precision.attention)
     settings = SFTConfig(
-        **arguments(run, config),
+        **(arguments(run, config) | {"bf16": precision.name == "bf16"}),
         per_device_train_batch_size=config.packs_per_step,
         train_sampling_strategy="sequential",
         # Batches come tokenized, labelled and packed; TRL must not do it again.
@@ -129,8 +142,7 @@ def sft_trainer(
         max_length=None,
         packing=False,
     )
-    model = load_model(checkpoint.path, expected_contract=checkpoint.contract)
-    family = family_of(processor)
+    family = feed.family
     given: dict[str, Any] = {
         "model": model,
         "args": settings,

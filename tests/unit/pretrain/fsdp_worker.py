@@ -16,11 +16,12 @@ from accelerate import Accelerator
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
+from components.engine import Speed
+from components.engine.precision import Precision
 from components.loader import Collator, Feed
 from components.pretrain.data import plan_for, prepare
+from components.pretrain.distill import prepare_lesson
 from components.pretrain.launch import Job
-from components.pretrain.meter import Speed
-from components.pretrain.precision import Precision
 from components.pretrain.train import Machine, Trainer
 from components.stage import Run
 from components.vlm import build_model
@@ -53,7 +54,8 @@ def main() -> None:
     feed = Feed(plan, collate, rank=accelerator.process_index, ranks=accelerator.num_processes)
     machine = Machine(accelerator, Precision("fp32", "sdpa"), Speed(1.0, 1.0))
     run = Run("pretrain", job.fingerprint, job.directory)
-    trainer = Trainer(run, job.config, model, corpus.family, feed, corpus.train.categories, machine)
+    names, lesson = corpus.train.categories, prepare_lesson(job.config, model, corpus.family, pictures=True)
+    trainer = Trainer(run, job.config, model, corpus.family, feed, names, machine, lesson=lesson)
     until = int(sys.argv[2])
     if until:
         trainer.total = until

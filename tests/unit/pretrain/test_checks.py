@@ -14,14 +14,14 @@ from accelerate import Accelerator
 
 from components.artifacts import Checkpoint, Dataset
 from components.config import PretrainConfig
+from components.engine import Precision, Speed
+from components.engine.loss import PackedLoss
 from components.errors import GateFailed
 from components.loader import Collator, Feed, Packing, batches, encode, read_samples
 from components.pretrain.checks import loss_sane, packing_equivalence
 from components.pretrain.data import plan_for, prepare
-from components.pretrain.loss import PackedLoss
 from components.pretrain.measure import HeldOut
-from components.pretrain.meter import Progress, Speed
-from components.pretrain.precision import Precision
+from components.pretrain.meter import Progress
 from components.pretrain.train import Machine, Trainer
 from components.stage import Run
 from components.vlm import Prompt, build_model, generate, load_model, load_processor

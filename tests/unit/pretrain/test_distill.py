@@ -19,12 +19,12 @@ from torch import nn
 from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import DistillWeights, ModelConfig, PretrainConfig
 from components.distillation import Teacher, cosine_distance, look, soft_losses, vectors
+from components.engine.loss import PackedLoss
 from components.errors import ConfigError
 from components.loader import Batch, Collator, Packing, Sample, Turn, encode, pack_once, read_samples
 from components.pretrain import pretrain
 from components.pretrain import stage as pretrain_stage
 from components.pretrain.distill import DistilledLoss, Lesson, Losses
-from components.pretrain.loss import PackedLoss
 from components.pretrain.train import Trainer
 from components.vlm import load_model, load_processor
 from components.vlm.families import family_of

@@ -14,9 +14,9 @@ from PIL import Image
 from tiny_families import FAMILIES, tiny_family
 from transformers import PreTrainedModel
 
+from components.engine.precision import attention
 from components.loader import SLOT, Collator, Encoded, Packing, Sample, Turn, batches, encode
 from components.pretrain.checks import packing_equivalence
-from components.pretrain.precision import attention
 from components.vlm.families import Family
 from components.vlm.varlen import register_varlen
 

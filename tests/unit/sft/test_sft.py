@@ -12,6 +12,7 @@ from transformers import TrainerControl
 
 from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import Execution, SftConfig
+from components.engine import Precision
 from components.sft import sft
 from components.sft.training import pack_feed, sft_trainer
 from components.stage import Run
@@ -48,6 +49,24 @@ def _run(directory: Path) -> Run:
     return run
 
 
+FP32 = Precision("fp32", "sdpa")
+
+
+def test_sft_frozen_tower_runs_once_a_picture_and_trains_to_nearly_the_same(
+    tmp_path: Path, tiny_dataset: Dataset, tiny_checkpoint: Checkpoint, mixture: Mixture
+) -> None:
+    weights = []
+    for cached in (False, True):
+        config = _config(tmp_path / str(cached), steps=40, precision="fp32", cache_features=cached)
+        tuned = sft(config=config, checkpoint=tiny_checkpoint, dataset=tiny_dataset, mixture=mixture)
+        weights.append(load_model(tuned.path).state_dict())
+    slow, fast = weights
+    start = load_model(tiny_checkpoint.path).state_dict()
+    moved = max(float((slow[name] - start[name]).abs().max()) for name in slow)
+    assert not all(torch.equal(slow[name], fast[name]) for name in slow)  # features are float16
+    assert max(float((slow[name] - fast[name]).abs().max()) for name in slow) < 0.2 * moved
+
+
 def test_sft_batches_reach_the_model_as_the_loader_made_them(
     tmp_path: Path,
     tiny_dataset: Dataset,
@@ -59,7 +78,8 @@ def test_sft_batches_reach_the_model_as_the_loader_made_them(
     wanted_feed = pack_feed(config, processor, tiny_dataset, mixture)
     wanted = [wanted_feed([{"pack": 2 * step}, {"pack": 2 * step + 1}]) for step in range(2)]
     feed = pack_feed(config, processor, tiny_dataset, mixture)
-    trainer = sft_trainer(_run(tmp_path / "run"), config, tiny_checkpoint, processor, feed)
+    model = load_model(tiny_checkpoint.path)
+    trainer = sft_trainer(_run(tmp_path / "run"), config, model, processor, feed, FP32)
     seen: list[dict[str, torch.Tensor]] = []
     forward = trainer.model.forward
 
@@ -83,7 +103,8 @@ def test_sft_loss_is_the_models_own_over_labelled_tokens(
 ) -> None:
     config, processor = _config(tmp_path), load_processor(tiny_checkpoint.path)
     feed = pack_feed(config, processor, tiny_dataset, mixture)
-    trainer = sft_trainer(_run(tmp_path / "run"), config, tiny_checkpoint, processor, feed)
+    model = load_model(tiny_checkpoint.path)
+    trainer = sft_trainer(_run(tmp_path / "run"), config, model, processor, feed, FP32)
     batch = pack_feed(config, processor, tiny_dataset, mixture)([{"pack": 0}, {"pack": 1}])
     model = load_model(tiny_checkpoint.path)
     with torch.no_grad():

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from components.artifacts import write_atomic
+from components.config import Execution
+from components.engine.loss import PackedLoss
 from components.loader import Batch
-from components.pretrain.loss import PackedLoss
-from components.pretrain.meter import Speed
+from components.stage import hardware
 from components.vlm.attention import register_sdpa_fp32
 
 TIMED = 5
@@ -42,6 +43,20 @@ class Precision:
             yield
 
 
+@dataclass(frozen=True)
+class Speed:
+    """What this machine and model allow; measured before the first step."""
+
+    flops_per_slot: float
+    """Floating-point operations of a forward and backward, per token of a pack."""
+    floor_flops: float
+    """Operations a second of a plain matrix multiplication, in the precision that is trained in."""
+
+    def utilization(self, slots: int, seconds: float) -> float:
+        """Share of the floor that training reaches (model-FLOP utilization against this machine)."""
+        return self.flops_per_slot * slots / max(seconds, 1e-9) / self.floor_flops
+
+
 def candidates(device: torch.device, wanted: str) -> list[Precision]:
     """Precisions that `wanted` (`auto`, `fp32`, `bf16`) allows on a device."""
     register_sdpa_fp32()
@@ -52,15 +67,22 @@ def candidates(device: torch.device, wanted: str) -> list[Precision]:
 
 
 def choose_precision(
-    module: PackedLoss, batch: Batch, wanted: str, cache: Path
+    module: PackedLoss, batch: Batch, wanted: str, execution: Execution
 ) -> tuple[Precision, dict[str, float]]:
     """The fastest precision, and the seconds of a forward and backward in each.
 
+    The choice is kept in the cache: a run that goes on, or one of the same model, batch and machine, trains
+    as before.
+
     Args:
         batch: What the run trains on.
-        cache: File that keeps the choice: a run that goes on, or one like it, trains as before.
+        wanted: `auto`, `fp32` or `bf16`.
     """
     device = batch.input_ids_BL.device
+    parameters = [str(tuple(each.shape)) for each in module.parameters()]
+    like = [parameters, list(batch.input_ids_BL.shape), wanted, execution.threads, torch.__version__]
+    name = hashlib.sha256(json.dumps([like, hardware()], sort_keys=True).encode()).hexdigest()[:16]
+    cache = execution.cache / "precision" / f"{name}.json"
     if cache.exists():
         kept = json.loads(cache.read_text())
         return Precision(**kept["chosen"]), kept["seconds"]
