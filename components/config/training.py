@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.config.base import Frozen, StageConfig, execution_field
 from components.config.distill import SftDistillConfig
@@ -38,11 +38,12 @@ class AblateConfig(StageConfig):
     """Category → weight in the objective, a mean of validation losses, each relative to the stratified
     run's; empty: equal weights."""
 
-    @model_validator(mode="after")
-    def _enough_proxies_or_none(self) -> AblateConfig:
-        if 0 < self.proxies < MIN_PROXIES:
-            raise ValueError(f"proxies: at least {MIN_PROXIES}, or 0 for the stratified mixture as it is")
-        return self
+    @field_validator("proxies")
+    @classmethod
+    def _enough_or_none(cls, proxies: int) -> int:
+        if 0 < proxies < MIN_PROXIES:
+            raise ValueError(f"greater than or equal to {MIN_PROXIES}, or 0 for the stratified mixture")
+        return proxies
 
 
 class LoraConfig(Frozen):
