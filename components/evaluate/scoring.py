@@ -18,10 +18,12 @@ from PIL import Image
 
 from components.artifacts import Checkpoint, Dataset, Scores
 from components.config import EvaluateConfig
+from components.errors import SourceError
 from components.evaluate import measure, question_only
 from components.evaluate.questions import Question, choose
 from components.gates import GateResult, quality
 from components.loader import read_samples
+from components.loader.samples import FEATURES
 from components.stage import Fields, Run, stage
 from components.vlm import Generation, Prompt, assert_contract, generate, load_model, load_processor
 
@@ -107,6 +109,12 @@ def _answer(
 
 
 def _image(question: Question) -> Image.Image | None:
+    if question.image is not None and question.image.startswith(FEATURES):
+        raise SourceError(
+            "the dataset holds features of a tower, and no pictures to ask about",
+            where=f"sample {question.key}",
+            fix="evaluate on a dataset that delivers pictures (curate.delivery)",
+        )
     return None if question.image is None else Image.open(BytesIO(question.image)).convert("RGB")
 
 

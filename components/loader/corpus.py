@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from components.loader.encode import Encoded, Turns
+from components.loader.features import Features
 from components.loader.pixels import CachedImages, Images, NoImages
 
 NAMES = ("categories", "keys", "shards")
 FORMS = ("with_image", "text_only")
-PIXELS = "pixels"
+PIXELS, FEATURES = "pixels", "features"
+STORES = ("images", "features")
+"""Fields with a file of their own."""
 
 
 def save_encoded(encoded: Encoded, directory: Path) -> None:
@@ -29,8 +32,10 @@ def save_encoded(encoded: Encoded, directory: Path) -> None:
                 np.save(partial / f"{each.name}.{part.name}.npy", getattr(value, part.name))
         elif each.name in NAMES:
             np.save(partial / f"{each.name}.npy", np.array(value, dtype=np.str_))
-        elif each.name != "images":
+        elif each.name not in STORES:
             np.save(partial / f"{each.name}.npy", value)
+    if encoded.features is not None:
+        np.save(partial / f"{FEATURES}.npy", encoded.features.features_RPD)
     if isinstance(encoded.images, CachedImages):
         np.save(partial / f"{PIXELS}.npy", encoded.images.pixels_RCHW)
     try:
@@ -52,10 +57,13 @@ def load_encoded(directory: Path) -> Encoded:
             values[each.name] = Turns(**parts)
         elif each.name in NAMES:
             values[each.name] = tuple(str(name) for name in np.load(directory / f"{each.name}.npy"))
-        elif each.name != "images":
+        elif each.name not in STORES:
             values[each.name] = read(each.name)
     pixels = directory / f"{PIXELS}.npy"
     images: Images = NoImages()
     if pixels.exists():
         images = CachedImages(np.load(pixels, mmap_mode="r"), read("row_I"))
+    features = directory / f"{FEATURES}.npy"
+    if features.exists():
+        values["features"] = Features(np.load(features, mmap_mode="r"), read("row_I"))
     return Encoded(**values, images=images)  # type: ignore[arg-type]

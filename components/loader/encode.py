@@ -17,9 +17,11 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
+from components.errors import SourceError
 from components.loader.chats import Chat, Unit, Writer, num_units, slotted
+from components.loader.features import Features, Halves, read_features
 from components.loader.pixels import CachedImages, Images, NoImages, decode, size_of
-from components.loader.samples import Place, Sample
+from components.loader.samples import FEATURES, Place, Sample
 from components.progress import track
 from components.vlm.families import Family, Grid, Pixels
 
@@ -85,6 +87,8 @@ class Encoded:
     with_image: Turns
     text_only: Turns
     images: Images = field(repr=False)
+    features: Features | None = field(default=None, repr=False)
+    """What a vision tower made of the images, where the dataset was delivered as embeddings."""
 
     def __len__(self) -> int:
         return len(self.category_S)
@@ -125,17 +129,39 @@ def encode(
             places of pictures as it has none of.
     """
     pixels: list[Pixels] = []
+    features: list[Halves] = []
     gathered = _Gathered(family, max_tokens, by_group)
     total = len(samples) if isinstance(samples, Sequence) else 0
     for sample in track(samples, "tokenize", total=total, unit="samples"):
         grids = gathered.add(sample)
-        if keep_pixels:
-            pixels += [decode(image, family, grid) for image, grid in zip(sample.images, grids, strict=True)]
+        for image, grid in zip(sample.images, grids, strict=True):
+            if image.startswith(FEATURES):
+                features.append(read_features(image))
+            elif keep_pixels:
+                pixels.append(decode(image, family, grid))
     encoded = gathered.encoded()
+    if features:
+        return replace(encoded, features=Features(_whole(features, len(encoded.grid_I2)), encoded.row_I))
     if not keep_pixels:
         return encoded
     whole = np.concatenate(pixels) if pixels else np.zeros((0, *family.row_shape), dtype=np.uint8)
     return replace(encoded, images=CachedImages(whole, encoded.row_I))
+
+
+def _whole(features: list[Halves], images: int) -> Halves:
+    """(R, P, D) of all images, a row each.
+
+    Raises:
+        SourceError: some images are features and others pictures, or towers differ.
+    """
+    shapes = {each.shape for each in features}
+    if len(shapes) > 1 or len(features) != images:
+        raise SourceError(
+            f"{len(features)} of {images} images are features, of shapes {sorted(shapes)}",
+            where="the dataset's shards",
+            fix="deliver all of the dataset as embeddings of one tower (curate.delivery, curate.tower)",
+        )
+    return np.stack(features)
 
 
 @dataclass
@@ -185,7 +211,8 @@ class _Gathered:
 
     def _cut(self, sample: Sample) -> list[Grid]:
         """How the pictures are cut: as the family does it, or smaller until the longest turn fits."""
-        sizes = [size_of(image) for image in sample.images]
+        _, height, width = self.family.row_shape
+        sizes = [(width, height) if image.startswith(FEATURES) else size_of(image) for image in sample.images]
         grids = [self.family.grid(*size) for size in sizes]
         most = max((self.family.num_shrinks(*size) for size in sizes), default=0) if self.max_tokens else 0
         for shrink in range(1, most + 1):

@@ -7,18 +7,22 @@ in the cache under the tower's and the split's digests.
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from components.loader.encode import Encoded
 from components.progress import Bar
 from components.vlm.families import Family
+
+if TYPE_CHECKING:
+    from components.loader.encode import Encoded
 
 ROWS_AT_ONCE = 64
 Halves = npt.NDArray[np.float16]
@@ -38,6 +42,12 @@ class Features:
 
     def __call__(self, image: int) -> Halves:
         return self.features_RPD[self.row_I[image] : self.row_I[image + 1]]
+
+
+def read_features(content: bytes) -> Halves:
+    """What curation delivers per picture: (patches, width), as `.npy`."""
+    features: Halves = np.load(io.BytesIO(content), allow_pickle=False)
+    return features
 
 
 def compute_features(encoded: Encoded, family: Family, model: PreTrainedModel, path: Path) -> Features:

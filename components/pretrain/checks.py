@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from transformers import PreTrainedModel
@@ -18,6 +19,7 @@ from components.loader import IGNORED, Collator, Item, Pack, Packing, Sample, pa
 from components.pretrain.meter import Progress
 from components.vlm import Prompt, generate
 from components.vlm.families import Inputs
+from components.vlm.features import FEATURES
 
 EQUIVALENCE_TOLERANCE = 1e-4
 EQUIVALENCE_TOKENS = 256
@@ -95,7 +97,10 @@ def _example(collate: Collator, item: Item, turn: int) -> tuple[Inputs, int]:
     for name, values in collate.family.token_inputs(ids[0].numpy().astype(np.int32), 0).items():
         inputs[name] = torch.from_numpy(values)[None]
     images = encoded.images_of(item.sample) if item.image else range(0)
-    if len(images):
+    if len(images) and collate.features is not None:
+        rows = np.concatenate([collate.features(image) for image in images])
+        inputs[FEATURES] = torch.from_numpy(rows).float()
+    elif len(images):
         pixels = np.concatenate([encoded.images(image) for image in images])
         inputs |= collate.family.image_inputs(torch.from_numpy(pixels), encoded.grids(item.sample))
     return inputs, int(label_N.sum())
@@ -141,6 +146,24 @@ def generation_stops(
         required=f"at least {required:.0%}",
         fix="train longer; check that the end token is labelled and differs from the padding token",
         evidence={"end_token_rate": rate, "prompts": len(answers)},
+    )
+
+
+def answers_end(frame: pd.DataFrame, *, required: float) -> GateResult:
+    """Share of validation answers behind which the end token is the most probable one: what can be told of a
+    dataset that holds features and no pictures to generate from.
+
+    Args:
+        frame: Of `HeldOut.measure`.
+    """
+    rate = float(frame["ends"].mean())
+    return GateResult(
+        name="generation_stops",
+        passed=rate >= required,
+        observed=f"behind {rate:.0%} of {len(frame)} answers the end token is the most probable",
+        required=f"at least {required:.0%}",
+        fix="train longer; check that the end token is labelled and differs from the padding token",
+        evidence={"end_token_rate": rate, "prompts": len(frame)},
     )
 
 

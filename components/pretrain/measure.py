@@ -26,7 +26,8 @@ class Measured:
 
     frame: pd.DataFrame
     """One row an answer: key (of its sample), turn (number of the answer in the sample), group (a category,
-    or category/group), loss (nats, summed), tokens, correct (0 or 1)."""
+    or category/group), loss (nats, summed), tokens, correct (0 or 1), ends (1: the end token is the most
+    probable one behind the answer)."""
 
     def losses(self) -> dict[str, float]:
         """Group → mean loss per labelled token."""
@@ -81,12 +82,17 @@ def _answers(module: PackedLoss, batch: Batch) -> pd.DataFrame:
     categories = torch.zeros(number, dtype=torch.long).index_copy_(
         0, answer_K, batch.labelled_categories_K.cpu()
     )
+    last = torch.zeros(number, dtype=torch.long).scatter_reduce(
+        0, answer_K, torch.arange(len(answer_K)), "amax", include_self=False
+    )
+    ends = right_K[last].double()
     return pd.DataFrame(
         {
             "category": categories.numpy(),
             "loss": zeros.index_add(0, answer_K, losses_K.double()).numpy(),
             "tokens": tokens.numpy(),
             "correct": (right == tokens).double().numpy(),
+            "ends": ends.numpy(),
         }
     )
 

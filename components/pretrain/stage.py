@@ -20,12 +20,13 @@ from components.config import PretrainConfig
 from components.distillation import NO_ANSWERS, Answers, pin_teacher, teacher_answers
 from components.engine import Speed, attention, choose_precision, measure_speed
 from components.engine.loss import PackedLoss
+from components.errors import ConfigError
 from components.gates.result import GateResult
 from components.loader import Collator, Encoded, Feed, Plan, Sample, read_samples
 from components.loader.features import Features, compute_features
 from components.loader.packing import POOL, compare_strategies
 from components.pretrain.checkpoints import Checkpoints, Tensors, restore_model
-from components.pretrain.checks import generation_stops, loss_sane, packing_equivalence
+from components.pretrain.checks import answers_end, generation_stops, loss_sane, packing_equivalence
 from components.pretrain.data import Corpus, packing_of, plan_for, prepare
 from components.pretrain.distill import SECTION, prepare_lesson
 from components.pretrain.launch import launch
@@ -36,6 +37,7 @@ from components.pretrain.watch import Watch
 from components.stage import Fields, Run, stage
 from components.vlm import build_model, contract, contract_hash, local_sources, pin_sources, save
 from components.vlm.card import model_card
+from components.vlm.features import take_features
 
 EQUIVALENCE_SAMPLES_PER_CATEGORY = 2
 COMPARED_ITEMS = 20_000
@@ -75,6 +77,7 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     corpus = prepare(config, dataset, answers)
     agreed = contract_hash(contract(corpus.family.processor))
     plan, path = plan_for(config, corpus, mixture.weights)
+    _assert_tower(config, dataset, corpus)
     model = _model(config, corpus).to(accelerator.device)
     lesson = prepare_lesson(config, model, corpus.family, pictures=bool(len(corpus.train.grid_I2)))
     run.gate(_equivalence(config, corpus, model))
@@ -112,6 +115,25 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     prompts = read_samples(dataset, "validation", categories=weighted)
     _close(run, config, corpus, model, watch, progress, machine.speed, prompts)
     return {"contract": agreed}
+
+
+def _assert_tower(config: PretrainConfig, dataset: Dataset, corpus: Corpus) -> None:
+    """
+    Raises:
+        ConfigError: the dataset was delivered as embeddings, and not of the tower that is trained with, or a
+            phase would run the tower.
+    """
+    if corpus.train.features is None:
+        return
+    delivered = str(dataset.load_record().config.get("tower", ""))
+    running = [phase.name for phase in config.phases if "vision" in phase.trainable or phase.distill.taught]
+    if delivered != config.model.vision or running:
+        own = f"phase '{running[0]}' runs it" if running else f"the model's is '{config.model.vision}'"
+        raise ConfigError(
+            f"the dataset holds features of the tower '{delivered}' in the pictures' stead; {own}",
+            where="pretrain.model.vision, curate.tower",
+            fix="train with that tower frozen, or deliver pictures (curate.delivery)",
+        )
 
 
 def _model(config: PretrainConfig, corpus: Corpus) -> PreTrainedModel:
@@ -160,8 +182,12 @@ def _close(
 ) -> None:
     """Measure, check and write the trained model."""
     model.eval()
-    losses = watch.validation.measure(PackedLoss(model, corpus.family), model.device).losses()
-    stops = generation_stops(model, corpus.family.processor, prompts, required=config.min_end_token_rate)
+    measured = watch.validation.measure(PackedLoss(model, corpus.family), model.device)
+    losses, required = measured.losses(), config.min_end_token_rate
+    if corpus.validation.features is not None:
+        stops = answers_end(measured.frame, required=required)
+    else:
+        stops = generation_stops(model, corpus.family.processor, prompts, required=required)
     run.gate(stops)
     run.metrics |= _metrics(config, model, progress, speed, losses) | {
         "end_token_rate": float(stops.evidence["end_token_rate"] or 0)
@@ -184,8 +210,8 @@ class _Collates:
         self.held_out = self._collate("held_out", corpus.held_out) if config.watch.every else None
 
     def _collate(self, split: str, encoded: Encoded, *, always_image: bool = False) -> Collator:
-        features: Features | None = None
-        if self._folder is not None:
+        features: Features | None = encoded.features
+        if features is None and self._folder is not None:
             path = self._folder / f"{split}.npy"
             features = compute_features(encoded, self._corpus.family, self._model, path)
         return Collator(
@@ -210,7 +236,10 @@ def _digest_tower(corpus: Corpus, model: PreTrainedModel) -> str:
 
 def _equivalence(config: PretrainConfig, corpus: Corpus, model: PreTrainedModel) -> GateResult:
     chosen = choose(corpus.train, EQUIVALENCE_SAMPLES_PER_CATEGORY, config.seed)
-    collate = Collator(corpus.train, corpus.family, isolation=config.isolation)
+    delivered = corpus.train.features
+    if delivered is not None:
+        take_features(model)
+    collate = Collator(corpus.train, corpus.family, isolation=config.isolation, features=delivered)
     return packing_equivalence(model, collate, chosen, packing_of(config))
 
 
