@@ -154,6 +154,7 @@ def sft_trainer(
     teacher, distill = prepare_teacher(config, model, family), config.distill
     if teacher is None or distill is None:
         return SFTTrainer(**given)
+    teacher.model.set_attn_implementation(precision.attention)
     return DistillingTrainer(
         family=family, teacher=teacher, weights=distill.weights, temperature=distill.temperature, **given
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from chat_server import Said, serve
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_families import FAMILIES, tiny_family
@@ -18,15 +22,19 @@ from torch import nn
 
 from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import DistillWeights, ModelConfig, PretrainConfig
-from components.distillation import Teacher, cosine_distance, look, soft_losses, vectors
+from components.distillation import Answers, Teacher, cosine_distance, look, soft_losses, vectors
+from components.distillation import answers as answering
 from components.engine.loss import PackedLoss
 from components.errors import ConfigError
+from components.fingerprint import ROOT
 from components.loader import Batch, Collator, Packing, Sample, Turn, encode, pack_once, read_samples
 from components.pretrain import pretrain
 from components.pretrain import stage as pretrain_stage
+from components.pretrain.data import Corpus, prepare
 from components.pretrain.distill import DistilledLoss, Lesson, Losses
+from components.pretrain.launch import Job
 from components.pretrain.train import Trainer
-from components.vlm import load_model, load_processor
+from components.vlm import Prompt, generate, load_model, load_processor
 from components.vlm.families import family_of
 
 Config = Callable[..., PretrainConfig]
@@ -247,6 +255,99 @@ def test_pretrain_taught_in_smaller_forwards_or_more_processes_trains_alike(
         assert _curve(other, name) == pytest.approx(_curve(one, name), abs=1e-4), name
     before, after = (load_file(each.path / "model.safetensors") for each in (one, other))
     assert max(float((before[name] - after[name]).abs().max()) for name in before) < 1e-3
+
+
+def test_trainer_taught_and_sharded_over_two_processes_trains_as_one_and_goes_on_with_one(
+    teacher: Checkpoint, tiny_dataset: Dataset, mixture: Mixture, tiny_config: Config, tmp_path: Path
+) -> None:
+    """FSDP2 shards the maps with the student, and not the teacher."""
+    phases = (
+        ALIGN | {"steps": 5},
+        IMITATE | {"steps": 7, "distill": {"logits": 1.0, "vision": 0.5, "connector": 0.5}},
+    )
+    shared = {"phases": phases, "log_every": 1, "seed": 2, "distill": {"teacher": str(teacher.path)}}
+    one = pretrain(config=tiny_config(tmp_path / "one", **shared), dataset=tiny_dataset, mixture=mixture)
+    config = tiny_config(tmp_path / "sharded", checkpoint_every_s=1e-9, **shared)
+    identity = pretrain.identity(config=config, dataset=tiny_dataset, mixture=mixture)
+    directory = pretrain.directory(identity, config)
+    (directory / "scratch").mkdir(parents=True)
+    job = Job(
+        fingerprint="sharded", directory=directory, config=config, dataset=tiny_dataset, mixture=mixture
+    )
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    for until in ("3", "8"):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+        worker = [str(Path(__file__).with_name("fsdp_worker.py")), str(tmp_path / "job.json"), until]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([*launcher, *worker], cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+    rest = pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+    for name in ("loss", "distill/vision", "distill/connector", "distill/logits"):
+        assert _curve(rest, name) == pytest.approx(_curve(one, name), abs=1e-4), name
+
+
+def test_pretrain_texts_of_a_teacher_are_learned_and_measured_against_the_labels(
+    tiny_dataset: Dataset, mixture: Mixture, tiny_config: Config, tmp_path: Path
+) -> None:
+    """A teacher that says one thing to all: the student learns to say it, and validation does not know it."""
+    phases = ({"name": "all", "trainable": ALL, "steps": 40, "learning_rate": 3e-3},)
+    with serve(lambda body: Said("yellow")) as server:
+        chat = {"base_url": server.base_url, "model": "m"}
+        config = tiny_config(tmp_path, phases=phases, distill={"text": {"chat": chat}})
+        taught = pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+        assert len(server.seen) == 96
+    metrics = taught.load_record().metrics
+    assert metrics["distill/answers"] == 96
+    assert _curve(taught, "loss")[-1] < 0.3
+    assert metrics["validation_loss"] > 1.5
+    prompts = [Prompt(Image.new("RGB", (64, 64)), question) for question in ("What color is it?", "Why?")]
+    processor = load_processor(taught.path)
+    said = generate(load_model(taught.path), processor, prompts, max_new_tokens=8, batch_size=2)
+    assert [each.text for each in said] == ["yellow", "yellow"]
+
+
+def test_pretrain_texts_of_a_checkpoint_are_generated_once(
+    teacher: Checkpoint,
+    tiny_dataset: Dataset,
+    mixture: Mixture,
+    tiny_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    phases = ({"name": "all", "trainable": ALL, "steps": 8, "learning_rate": 3e-3},)
+    distill = {"teacher": str(teacher.path), "text": {"max_new_tokens": 12}}
+    shared = {"phases": phases, "distill": distill}
+    first = pretrain(config=tiny_config(tmp_path, **shared), dataset=tiny_dataset, mixture=mixture)
+    answers = first.load_record().metrics["distill/answers"]
+    assert answers > 80
+    # What is known is not generated again.
+    monkeypatch.setattr(answering, "load_teacher", lambda *_: pytest.fail("the teacher was loaded"))
+    again = tiny_config(tmp_path, weight_decay=0.01, **shared)
+    record = pretrain(config=again, dataset=tiny_dataset, mixture=mixture).load_record()
+    assert record.metrics["distill/answers"] == answers
+
+
+def test_prepare_answers_stand_in_the_training_split_alone(
+    tiny_dataset: Dataset, tiny_config: Config, tmp_path: Path
+) -> None:
+    sample, *others = (read_samples(tiny_dataset, split)[0] for split in ("train", "validation", "test"))
+    said = Answers({each.key: {0: "the teacher says blue"} for each in (sample, *others)}, {})
+    for pixels in ("cached", "streamed"):
+        config = tiny_config(tmp_path, pixels=pixels)
+        plain, taught = prepare(config, tiny_dataset), prepare(config, tiny_dataset, said)
+        mine, own = (_turns(corpus, 0) for corpus in (taught, plain))
+        assert mine == own.replace(sample.turns[0].answer, "the teacher says blue", 1)
+        assert [_turns(taught, each) for each in (1, 2, 3)] == [_turns(plain, each) for each in (1, 2, 3)]
+        for split in ("validation", "held_out"):
+            tokens = [getattr(corpus, split).with_image.tokens_N for corpus in (taught, plain)]
+            assert np.array_equal(*tokens)
+
+
+def _turns(corpus: Corpus, sample: int) -> str:
+    """The turns of a training sample as they are learned."""
+    encoded = corpus.train
+    start, end = encoded.with_image.start_T[encoded.turn_S[[sample, sample + 1]]]
+    return str(corpus.family.tokenizer.decode(encoded.with_image.tokens_N[start:end]))
 
 
 def test_pretrain_teacher_of_another_content_is_another_fingerprint(
