@@ -135,7 +135,8 @@ class PretrainConfig(StageConfig):
     loader_workers: int = execution_field(0, ge=0)
     """Processes that prepare batches ahead; 0: none."""
     cache_features: bool = execution_field(True)
-    """Where no phase trains the vision tower, compute its features once and never run it again."""
+    """Where no phase trains the vision tower or has a teacher, compute its features once and never run it
+    again."""
     checkpoint_every_s: float = execution_field(20.0, gt=0)
     """Seconds between resumption checkpoints."""
     keep_checkpoints: int = execution_field(2, ge=1)
