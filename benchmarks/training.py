@@ -31,7 +31,7 @@ import datasets
 import numpy as np
 import torch
 from PIL import Image
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -224,6 +224,7 @@ def train_trl(setting: Setting, model: PreTrainedModel, steps: int) -> tuple[flo
             processing_class=setting.family.processor,
             callbacks=[clock],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return clock.end - clock.begin, int(setting.useful[chosen].sum())
 
