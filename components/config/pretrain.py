@@ -113,9 +113,9 @@ class PretrainConfig(StageConfig):
     from fewer tokens; it needs whole matrices, so no FSDP, and a processor with bfloat16 to be fast."""
     weight_decay: float = Field(0.05, ge=0)
     clip_norm: float = Field(1.0, gt=0)
-    spike_factor: float = Field(10.0, gt=1)
+    spike_factor: float = Field(50.0, gt=1)
     """A step whose gradient norm is this many times the running mean is skipped, as is one without a finite
-    norm."""
+    norm. Ten to twenty times the mean is what a high rate does now and then, and clipping answers to it."""
     max_skipped: int = Field(5, ge=1)
     """Skipped steps in a row after which training stops."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
