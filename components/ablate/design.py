@@ -89,6 +89,7 @@ def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConf
         "phases": tuple(phases),
         "packs_per_step": config.packs_per_step,
         "validation_samples": config.validation_samples,
+        "processes": 1,
         "validate_every": 0,
         "select": "last",
         "distill": None,

@@ -10,6 +10,8 @@ from components.config.base import Frozen, StageConfig, execution_field
 from components.config.distill import DistillConfig, DistillWeights
 from components.config.model import ModelConfig
 
+MAX_SHIFT = 127
+"""Pixels."""
 TrainedPart: TypeAlias = Literal["vision", "connector", "language"]
 
 
@@ -134,9 +136,9 @@ class PretrainConfig(StageConfig):
     """Decode every picture once into a file, or each time out of the shards."""
     loader_workers: int = execution_field(0, ge=0)
     """Processes that prepare batches ahead; 0: none."""
-    cache_features: bool = execution_field(True)
-    """Where no phase trains the vision tower or has a teacher, compute its features once and never run it
-    again."""
+    cache_features: bool = True
+    """Where no phase trains the vision tower or has a teacher, and no picture is moved (`max_shift`), compute
+    its features once, in float16, and never run it again."""
     checkpoint_every_s: float = execution_field(20.0, gt=0)
     """Seconds between resumption checkpoints."""
     keep_checkpoints: int = execution_field(2, ge=1)
@@ -149,7 +151,7 @@ class PretrainConfig(StageConfig):
     """Which weights are given: the last, or those with the lowest validation loss (of `validate_every`)."""
     validation_samples: int = Field(200, ge=10)
     """Validation samples per category for the loss."""
-    watch: WatchConfig = WatchConfig()
+    watch: WatchConfig = execution_field(WatchConfig())
     distill: DistillConfig | None = None
     """A teacher to learn from; the phases say what."""
     min_end_token_rate: float = Field(0.5, ge=0, le=1)
@@ -165,6 +167,28 @@ class PretrainConfig(StageConfig):
         if self.phases and not any(phase.distill.writes for phase in self.phases):
             raise ValueError(
                 "no phase learns what to write: give `hard` or `logits` a weight in the last one"
+            )
+        return self
+
+    @field_validator("max_shift")
+    @classmethod
+    def _shifts_fit(cls, shifts: dict[str, int]) -> dict[str, int]:
+        if any(not 0 <= most <= MAX_SHIFT for most in shifts.values()):
+            raise ValueError(f"pictures are moved by 0 to {MAX_SHIFT} pixels")
+        return shifts
+
+    @model_validator(mode="after")
+    def _one_tile_is_moved(self) -> PretrainConfig:
+        if self.model.longest_edge and any(self.max_shift.values()):
+            raise ValueError("max_shift: a picture in tiles is not moved, its tiles would no longer join")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_fit_processes(self) -> PretrainConfig:
+        if self.packs_per_step % self.processes:
+            raise ValueError(
+                f"packs_per_step {self.packs_per_step} is no multiple of processes {self.processes}: "
+                "it is the batch of all of them together"
             )
         return self
 

@@ -71,7 +71,7 @@ class SftConfig(StageConfig):
     """A teacher to learn from beside the labels."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the matrix multiplications; `auto` times both on this machine and takes the faster."""
-    cache_features: bool = execution_field(True)
+    cache_features: bool = True
     """Compute the frozen tower's features once, where pictures are shown more than once."""
     log_every: int = execution_field(10, ge=1)
     checkpoint_every_s: float = execution_field(20.0, gt=0)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,9 +19,10 @@ from transformers import PreTrainedModel
 from components.artifacts import write_atomic
 from components.config import Execution
 from components.engine.loss import PackedLoss
-from components.loader import Batch
+from components.loader import Batch, Isolation
 from components.stage import hardware
 from components.vlm.attention import register_sdpa_fp32
+from components.vlm.varlen import register_varlen
 
 TIMED = 5
 """Timed forwards and backwards of each precision, in turn: a busy moment hits all. The fastest counts."""
@@ -57,36 +60,53 @@ class Speed:
         return self.flops_per_slot * slots / max(seconds, 1e-9) / self.floor_flops
 
 
-def candidates(device: torch.device, wanted: str) -> list[Precision]:
-    """Precisions that `wanted` (`auto`, `fp32`, `bf16`) allows on a device."""
-    register_sdpa_fp32()
+def candidates(device: torch.device, wanted: str, isolation: Isolation = "mask") -> list[Precision]:
+    """Precisions that `wanted` (`auto`, `fp32`, `bf16`) allows on a device.
+
+    Isolation by lengths is FlashAttention's on a GPU, in bfloat16, and opsin's own elsewhere.
+    """
+    lengths, in_fp32 = register_varlen(), register_sdpa_fp32()
     fp32, bf16 = [Precision("fp32", "sdpa")], [Precision("bf16", "sdpa")]
-    if device.type == "cpu":
-        bf16 = [Precision("bf16", "sdpa_fp32"), Precision("bf16", "sdpa")]
+    if isolation == "varlen":
+        fp32 = [Precision("fp32", lengths)]
+        bf16 = [Precision("bf16", "flash_attention_2" if device.type == "cuda" else lengths)]
+    elif device.type == "cpu":
+        bf16 = [Precision("bf16", in_fp32), Precision("bf16", "sdpa")]
     return {"fp32": fp32, "bf16": bf16, "auto": bf16 + fp32}[wanted]
 
 
 def choose_precision(
-    module: PackedLoss, batch: Batch, wanted: str, execution: Execution
+    module: PackedLoss,
+    batch: Batch,
+    wanted: str,
+    execution: Execution,
+    keep: Path,
+    isolation: Isolation = "mask",
 ) -> tuple[Precision, dict[str, float]]:
     """The fastest precision, and the seconds of a forward and backward in each.
 
-    The choice is kept in the cache: a run that goes on, or one of the same model, batch and machine, trains
-    as before.
+    The choice is kept with the run, which goes on as it began, and in the cache, for one of the same model,
+    batch and machine.
 
     Args:
         batch: What the run trains on.
         wanted: `auto`, `fp32` or `bf16`.
+        keep: File of the run.
     """
     device = batch.input_ids_BL.device
+    allowed = candidates(device, wanted, isolation)
     parameters = [str(tuple(each.shape)) for each in module.parameters()]
-    like = [parameters, list(batch.input_ids_BL.shape), wanted, execution.threads, torch.__version__]
+    shown = batch.features_RPD is None
+    like = [parameters, list(batch.input_ids_BL.shape), shown, [asdict(each) for each in allowed]]
+    like += [str(device), platform.processor(), execution.threads, torch.__version__]
     name = hashlib.sha256(json.dumps([like, hardware()], sort_keys=True).encode()).hexdigest()[:16]
     cache = execution.cache / "precision" / f"{name}.json"
-    if cache.exists():
-        kept = json.loads(cache.read_text())
-        return Precision(**kept["chosen"]), kept["seconds"]
-    timed = dict.fromkeys(candidates(device, wanted), math.inf)
+    for file in (keep, cache):
+        if file.exists():
+            write_atomic(keep, file.read_text())
+            kept = json.loads(file.read_text())
+            return Precision(**kept["chosen"]), kept["seconds"]
+    timed = dict.fromkeys(allowed, math.inf)
     for _ in range(TIMED if len(timed) > 1 else 1):
         for each in timed:
             with attention(module.model, each.attention):
@@ -94,7 +114,8 @@ def choose_precision(
     chosen = min(timed, key=lambda each: timed[each])
     seconds = {f"{each.name}/{each.attention}": spent for each, spent in timed.items()}
     cache.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(cache, json.dumps({"chosen": asdict(chosen), "seconds": seconds}))
+    for file in (cache, keep):
+        write_atomic(file, json.dumps({"chosen": asdict(chosen), "seconds": seconds}))
     return chosen, seconds
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,13 +65,22 @@ def compute_features(encoded: Encoded, family: Family, model: PreTrainedModel, p
     return Features(np.load(path, mmap_mode="r"), np.asarray(encoded.row_I))
 
 
+def _portions(row_I: npt.NDArray[np.int64]) -> Iterator[range]:
+    """Pictures that together have about `ROWS_AT_ONCE` rows."""
+    first, images = 0, len(row_I) - 1
+    while first < images:
+        last = int(np.searchsorted(row_I, row_I[first] + ROWS_AT_ONCE, "right")) - 1
+        last = min(max(last, first + 1), images)
+        yield range(first, last)
+        first = last
+
+
 def _write(encoded: Encoded, family: Family, model: PreTrainedModel, path: Path) -> None:
     rows, written = int(encoded.row_I[-1]), 0
     images = len(encoded.row_I) - 1
     array: np.memmap[tuple[int, ...], np.dtype[np.float16]] | None = None
     with Bar("vision features", total=images, unit="images") as bar, torch.inference_mode():
-        for first in range(0, images, ROWS_AT_ONCE):
-            some = range(first, min(first + ROWS_AT_ONCE, images))
+        for some in _portions(encoded.row_I):
             pixels = np.concatenate([encoded.images(image) for image in some])
             inputs = family.image_inputs(torch.from_numpy(pixels), [encoded.grid(image) for image in some])
             inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}

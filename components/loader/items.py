@@ -78,7 +78,10 @@ def build_items(
     kept = np.flatnonzero(fits_T)
     # A new item begins where the sample or the group within it changes, or where a dropped turn lay between.
     new = np.ones(len(kept), dtype=np.bool_)
-    new[1:] = one_turn | (np.diff(sample_T[kept]) > 0) | (np.diff(group_T[kept]) > 0) | (np.diff(kept) > 1)
+    # A turn that brings its own pictures (behind an empty trunk) stands alone: items show theirs once.
+    alone_T = (trunk_S == 0)[sample_T] | one_turn
+    other = (np.diff(sample_T[kept]) > 0) | (np.diff(group_T[kept]) > 0) | (np.diff(kept) > 1)
+    new[1:] = alone_T[kept][1:] | other
     first = kept[new]
     number_T = np.cumsum(new) - 1
     sample_K = sample_T[first]
@@ -122,6 +125,6 @@ def _too_long(
     return ConfigError(
         f"a turn of {what} does not fit into a pack of {room}",
         where=f"{key}, sample {encoded.keys[sample]}",
-        fix=f"set {key} to at least {max(tokens, rows) if tokens <= pack_tokens else tokens}, "
+        fix=f"set {key} to at least {tokens if tokens > pack_tokens else rows}, "
         "or too_long to 'downscale' (fewer tiles) or 'drop'",
     )

@@ -40,6 +40,8 @@ class Drawing:
     seed: int
     max_epochs: Mapping[str, float] = field(default_factory=dict)
     position: dict[str, int] = field(default_factory=dict)
+    returned: dict[str, list[int]] = field(default_factory=dict)
+    """Samples that were drawn and not used: drawn first."""
     _random: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +71,12 @@ class Drawing:
             number -= until
         return np.concatenate(drawn) if drawn else np.zeros(0, np.int64)
 
+    def give_back(self, samples_N: Longs) -> None:
+        """Samples that were drawn and found no place: they are drawn first by who asks next."""
+        for name, samples in self.pool.samples.items():
+            own = samples_N[np.isin(samples_N, samples)]
+            self.returned.setdefault(name, []).extend(own.tolist())
+
     def _shares(self, weights: Mapping[str, float], by_samples: bool) -> dict[str, float]:
         weighted = {name: weight for name, weight in weights.items() if weight > 0}
         missing = sorted(name for name in weighted if not len(self.pool.samples.get(name, ())))
@@ -85,7 +93,8 @@ class Drawing:
     def _left(self, name: str) -> int:
         """How many more samples of a category may be drawn."""
         epochs = self.max_epochs.get(name, float("inf"))
-        return int(min(epochs * len(self.pool.samples[name]), ENDLESS)) - self.position.get(name, 0)
+        allowed = int(min(epochs * len(self.pool.samples[name]), ENDLESS))
+        return allowed - self.position.get(name, 0) + len(self.returned.get(name, ()))
 
     def _until_one_ends(self, choice_N: Longs, names: list[str]) -> int:
         """How many of the draws can be made before a category has no more."""
@@ -108,6 +117,9 @@ class Drawing:
     def _next(self, name: str, number: int) -> Longs:
         """The category's next samples, through as many epochs as it takes."""
         samples, taken = self.pool.samples[name], list[Longs]()
+        waiting = self.returned.get(name, [])
+        taken.append(np.array(waiting[:number], dtype=np.int64))
+        self.returned[name], number = waiting[number:], number - len(taken[0])
         start = self.position.get(name, 0)
         self.position[name] = start + number
         category = sorted(self.pool.samples).index(name)

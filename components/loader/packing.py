@@ -209,13 +209,6 @@ def _loads(sizes_N: Ints, pack_N: npt.NDArray[np.integer[Any]]) -> npt.NDArray[n
     return np.bincount(pack_N, weights=sizes_N).astype(np.float64)
 
 
-def _padded_slots(tokens_N: Ints) -> int:
-    batches = range(0, len(tokens_N), PADDED_BATCH)
-    return sum(
-        len(batch) * int(batch.max()) for batch in (tokens_N[at : at + PADDED_BATCH] for at in batches)
-    )
-
-
 def _variation(load_P: npt.NDArray[np.float64]) -> float:
     return float(load_P.std() / load_P.mean()) if load_P.any() else 0.0
 

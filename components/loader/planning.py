@@ -15,7 +15,7 @@ from components.errors import ConfigError
 from components.loader.encode import Encoded
 from components.loader.items import Items, TooLong, build_items
 from components.loader.mixing import Drawing, Pool
-from components.loader.packing import Strategy, pack
+from components.loader.packing import POOL, Strategy, pack
 from components.loader.plan import Longs, Pack, Plan, Rows
 
 OVERDRAW = 1.03
@@ -117,6 +117,12 @@ def _pool(encoded: Encoded, items: Items) -> Pool:
         for number, name in enumerate(encoded.categories)
     }
     kept = {name: chosen for name, chosen in samples.items() if len(chosen)}
+    if lost := sorted(samples.keys() - kept.keys()):
+        raise ConfigError(
+            f"no turn of {', '.join(lost)} fits into a pack",
+            where="pack_tokens and pack_images",
+            fix="raise them, or set too_long to 'downscale' (fewer tiles)",
+        )
     return Pool(kept, {name: float(labelled_S[chosen].mean()) for name, chosen in kept.items()})
 
 
@@ -138,13 +144,39 @@ def _phase(
         samples = drawing.draw(part.weights, number, by_samples=how.by_samples)
         drawn.append(_drawn(encoded, forms, samples, how, random))
         rows = _joined(drawn)
-        rows["pack"] = how.pack(rows["tokens"], rows["images"])
-        kept = _cut(rows, part, how)
-        if kept is not None:
-            return kept
-        if not len(samples):
-            return _all(rows, how)
+        rows["pack"] = _shuffled(how.pack(rows["tokens"], rows["images"]), how)
+        packs = _needed(rows, part, how)
+        if packs is None and not len(samples):
+            packs = _all(rows, how)
+        if packs is not None:
+            drawing.give_back(_unseen(rows, packs))
+            return _sorted(rows, packs)
         number = max(number // 10, how.packs_per_step)
+
+
+def _shuffled(pack_K: npt.NDArray[np.int32], how: Packing) -> npt.NDArray[np.int32]:
+    """Packs in another order, step by step: a packer puts alike ones beside each other (the fullest, the
+    longest), and what is cut off at the end must be like the rest. Pools stay in their order."""
+    packs = int(pack_K.max(initial=-1)) + 1
+    steps = packs // how.packs_per_step
+    window = max(1, round(steps * POOL / max(len(pack_K), 1)))
+    random = np.random.default_rng([how.seed, 4])
+    order = np.concatenate(
+        [first + random.permutation(min(window, steps - first)) for first in range(0, steps, window)]
+        or [np.zeros(0, np.int64)]
+    )
+    number_P = np.arange(packs)
+    moved = np.argsort(order)[:steps]
+    whole = steps * how.packs_per_step
+    number_P[:whole] = (moved[:, None] * how.packs_per_step + np.arange(how.packs_per_step)).ravel()
+    return np.where(pack_K >= 0, number_P[pack_K], pack_K).astype(np.int32)
+
+
+def _unseen(rows: Rows, packs: int) -> Longs:
+    """Samples that were drawn, and of which the phase's packs hold nothing."""
+    kept = (rows["pack"] >= 0) & (rows["pack"] < packs)
+    behind = np.unique(rows["sample"][rows["pack"] >= packs]).astype(np.int64)
+    return behind[~np.isin(behind, rows["sample"][kept])]
 
 
 def _tokens_per_sample(items: Items, pool: Pool, weights: Mapping[str, float], *, by_samples: bool) -> float:
@@ -179,7 +211,7 @@ def _drawn(
         chosen = _items_of(items, samples_N[places])
         times = np.diff(items.item_S)[samples_N[places]]
         order.append(np.repeat(places, times))
-        shown = np.full(len(chosen), image and True) & (items.images_K[chosen] > 0)
+        shown = np.full(len(chosen), image) & (items.images_K[chosen] > 0)
         pieces.append(
             _table(
                 items,
@@ -226,30 +258,29 @@ def _table(
     }
 
 
-def _cut(rows: Rows, part: Part, how: Packing) -> Rows | None:
-    """The packs that the phase takes, or None where there are too few."""
-    packs = int(rows["pack"].max()) + 1 if len(rows["pack"]) else 0
+def _needed(rows: Rows, part: Part, how: Packing) -> int | None:
+    """How many packs the phase takes, or None where there are too few."""
+    packs = int(rows["pack"].max(initial=-1)) + 1
     if part.steps:
         needed = part.steps * how.packs_per_step
     else:
-        tokens_P = np.bincount(rows["pack"][rows["pack"] >= 0], rows["tokens"][rows["pack"] >= 0], packs)
+        kept = rows["pack"] >= 0
+        tokens_P = np.bincount(rows["pack"][kept], rows["tokens"][kept], packs)
         enough = int(np.searchsorted(np.cumsum(tokens_P), part.tokens)) + 1
         needed = -(-enough // how.packs_per_step) * how.packs_per_step
-    if packs < needed:
-        return None
-    return _sorted(rows, needed)
+    return needed if needed <= packs else None
 
 
-def _all(rows: Rows, how: Packing) -> Rows:
+def _all(rows: Rows, how: Packing) -> int:
     """All whole steps that there are: every category has ended."""
-    packs = int(rows["pack"].max()) + 1 if len(rows["pack"]) else 0
+    packs = int(rows["pack"].max(initial=-1)) + 1
     if packs < how.packs_per_step:
         raise ConfigError(
             f"{packs} packs can be made of what may still be drawn, and a step takes {how.packs_per_step}",
             where="pretrain.max_epochs",
             fix="raise max_epochs, or take fewer steps",
         )
-    return _sorted(rows, packs // how.packs_per_step * how.packs_per_step)
+    return packs // how.packs_per_step * how.packs_per_step
 
 
 def _sorted(rows: Rows, packs: int) -> Rows:

@@ -18,11 +18,11 @@ from transformers import PreTrainedModel
 from components.artifacts import Checkpoint, Dataset, Mixture, digest_file, write_atomic
 from components.config import PretrainConfig
 from components.distillation import NO_ANSWERS, Answers, pin_teacher, teacher_answers
-from components.engine import Speed, attention, choose_precision, measure_speed
+from components.engine import Precision, Speed, attention, choose_precision, measure_speed
 from components.engine.loss import PackedLoss
 from components.errors import ConfigError
 from components.gates.result import GateResult
-from components.loader import Collator, Encoded, Feed, Plan, Sample, read_samples
+from components.loader import Batch, Collator, Encoded, Feed, Plan, Sample, read_samples
 from components.loader.features import Features, compute_features
 from components.loader.packing import POOL, compare_strategies
 from components.pretrain.checkpoints import Checkpoints, Tensors, restore_model
@@ -38,6 +38,7 @@ from components.stage import Fields, Run, stage
 from components.vlm import build_model, contract, contract_hash, local_sources, pin_sources, save
 from components.vlm.card import model_card
 from components.vlm.features import take_features
+from components.vlm.varlen import register_varlen
 
 EQUIVALENCE_SAMPLES_PER_CATEGORY = 2
 COMPARED_ITEMS = 20_000
@@ -78,6 +79,8 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     agreed = contract_hash(contract(corpus.family.processor))
     plan, path = plan_for(config, corpus, mixture.weights)
     _assert_tower(config, dataset, corpus)
+    _assert_measurable(config, corpus, mixture)
+    _tell_what_is_lost(run, config, corpus)
     model = _model(config, corpus).to(accelerator.device)
     lesson = prepare_lesson(config, model, corpus.family, pictures=bool(len(corpus.train.grid_I2)))
     run.gate(_equivalence(config, corpus, model))
@@ -103,7 +106,7 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     trainer.after_step = watch.after_step
     with attention(model, machine.precision.attention):
         progress = trainer.fit()
-    run.gate(loss_sane(progress))
+    run.gate(loss_sane(progress, from_scratch=config.model.trains_tokenizer))
     weights = _chosen_weights(config, watch, trainer)
     accelerator.end_training()
     if not accelerator.is_main_process:
@@ -111,10 +114,42 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     if machine.sharded:
         model = _model(config, corpus)
     restore_model(model, weights, sharded=False)
-    weighted = {name for name, weight in mixture.weights.items() if weight > 0}
+    mixtures = [phase.mixture or mixture.weights for phase in config.phases]
+    weighted = {name for each in mixtures for name, weight in each.items() if weight > 0}
     prompts = read_samples(dataset, "validation", categories=weighted)
     _close(run, config, corpus, model, watch, progress, machine.speed, prompts)
     return {"contract": agreed}
+
+
+def _assert_measurable(config: PretrainConfig, corpus: Corpus, mixture: Mixture) -> None:
+    """
+    Raises:
+        ConfigError: nothing of a split that is measured fits into a pack, or no category that is trained on
+            has validation samples. Better now than behind the last step.
+    """
+    measured = {"validation": corpus.validation} | ({"test": corpus.held_out} if config.watch.every else {})
+    for split, encoded in measured.items():
+        if not len(packing_of(config).items(encoded, image=True).sample_K):
+            raise ConfigError(
+                f"no sample of the {split} split fits into a pack",
+                where="pretrain.pack_tokens",
+                fix="raise pack_tokens or pack_images",
+            )
+    trained = {name for phase in config.phases for name in phase.mixture or mixture.weights}
+    if not trained & set(corpus.validation.categories):
+        raise ConfigError(
+            f"the validation split has no sample of {', '.join(sorted(trained))}",
+            where=f"its categories: {', '.join(corpus.validation.categories)}",
+            fix="let a source of theirs give a validation split",
+        )
+
+
+def _tell_what_is_lost(run: Run, config: PretrainConfig, corpus: Corpus) -> None:
+    """Count the training samples that lose turns because those do not fit."""
+    dropped = packing_of(config).items(corpus.train, image=True).dropped
+    run.metrics["samples_with_dropped_turns"] = float(len(dropped))
+    if dropped:
+        run.event("turns_dropped", samples=len(dropped), first=dropped[0], pack_tokens=config.pack_tokens)
 
 
 def _assert_tower(config: PretrainConfig, dataset: Dataset, corpus: Corpus) -> None:
@@ -201,9 +236,8 @@ class _Collates:
     def __init__(self, config: PretrainConfig, corpus: Corpus, model: PreTrainedModel) -> None:
         self._config, self._corpus, self._model = config, corpus, model
         # A teacher looks at the pictures themselves.
-        frozen = config.cache_features and not any(
-            "vision" in phase.trainable or phase.distill.taught for phase in config.phases
-        )
+        frozen = config.cache_features and not any(config.max_shift.values())
+        frozen &= not any("vision" in phase.trainable or phase.distill.taught for phase in config.phases)
         self._folder = corpus.directory / "features" / _digest_tower(corpus, model) if frozen else None
         self.train = self._collate("train", corpus.train, always_image=True)
         self.validation = self._collate("validation", corpus.validation)
@@ -240,7 +274,15 @@ def _equivalence(config: PretrainConfig, corpus: Corpus, model: PreTrainedModel)
     if delivered is not None:
         take_features(model)
     collate = Collator(corpus.train, corpus.family, isolation=config.isolation, features=delivered)
-    return packing_equivalence(model, collate, chosen, packing_of(config))
+    with attention(model, register_varlen() if config.isolation == "varlen" else "sdpa"):
+        return packing_equivalence(model, collate, chosen, packing_of(config))
+
+
+def _choice(
+    run: Run, config: PretrainConfig, module: PackedLoss, batch: Batch
+) -> tuple[Precision, dict[str, float]]:
+    keep = run.scratch / "precision.json"
+    return choose_precision(module, batch, config.precision, config.execution, keep, config.isolation)
 
 
 def _machine(
@@ -252,7 +294,7 @@ def _machine(
     batch = feed[0].batches[0].to(accelerator.device)
     chosen: list[Any] = [None]
     if accelerator.is_main_process:
-        chosen = [choose_precision(module, batch, config.precision, config.execution)]
+        chosen = [_choice(run, config, module, batch)]
     # All processes compute alike: as the first one found it.
     precision, seconds = broadcast_object_list(chosen)[0]
     with attention(model, precision.attention):
@@ -307,6 +349,7 @@ def _watch(run: Run, config: PretrainConfig, corpus: Corpus, collates: _Collates
         validation,
         groups,
         trainer.weights,
+        trainer.total,
         main=trainer.accelerator.is_main_process,
     )
 

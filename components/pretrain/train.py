@@ -111,8 +111,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.run.forget_steps_after(self.progress.step)
         window, saved = Window(self.names), time.monotonic()
-        if resumed is not None:
-            window.load(resumed.state["window"])
+        if resumed is not None and self.accelerator.is_main_process:
+            window.load(resumed.state["window"])  # of all processes: the others begin at nothing
         numbers = range(self.progress.step, self.total)
         with Bar("pretrain", total=self.total, start=self.progress.step, unit="tok") as bar:
             for step in self.feed.steps(numbers, workers=self.config.loader_workers):
@@ -327,6 +327,10 @@ class Trainer:
 
     def _save(self, window: Window) -> None:
         """Write the resumption checkpoint, whole or not at all."""
+        whole = Window(self.names)
+        whole.load(window.state())
+        for table in (whole.losses, whole.counts):
+            self._reduce(table)
         raw = [optimizer.optimizer for optimizer in self.optimizers]
         if not (self.accelerator.is_main_process or self.machine.sharded):
             return
@@ -335,7 +339,7 @@ class Trainer:
             state = {
                 "progress": self.progress.state(),
                 "phase": self.phase,
-                "window": window.state(),
+                "window": whole.state(),
                 "random": torch.get_rng_state().tolist(),
             }
             self.checkpoints.save(self.progress.step, Saved(weights, moments, state))

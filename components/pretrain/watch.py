@@ -44,10 +44,14 @@ class Watch:
     groups: HeldOut | None
     weights: Callable[[], Tensors]
     """Weights as they are now; of a sharded model every process must ask."""
+    total: int
+    """Steps of the run."""
     main: bool = True
     """Whether this process logs and writes."""
     best_loss: float = field(default=float("inf"), init=False)
     best_step: int = field(default=0, init=False)
+    _bests: dict[str, pd.DataFrame] = field(default_factory=dict, init=False)
+    """Group → its answers at its best."""
 
     def __post_init__(self) -> None:
         if self._state.exists():
@@ -65,7 +69,8 @@ class Watch:
 
     def after_step(self, step: int) -> None:
         """Measure what is due after so many steps."""
-        if self.config.validate_every and step % self.config.validate_every == 0:
+        last = step == self.total and self.config.select == "best"
+        if self.config.validate_every and (step % self.config.validate_every == 0 or last):
             self._validate(step)
         if self.groups and self.config.watch.every and step % self.config.watch.every == 0:
             self._look_at_groups(step, self.groups)
@@ -92,11 +97,16 @@ class Watch:
     def _compare(self, step: int, group: str, answers: pd.DataFrame) -> None:
         """A group's answers with those at its best; kept on disk, so that a resumed run remembers."""
         path = self.run.scratch / "groups" / f"{group.replace('/', '-')}.parquet"
-        best = pd.read_parquet(path) if path.exists() else None
+        if group not in self._bests and path.exists():
+            self._bests[group] = pd.read_parquet(path)
+        best = self._bests.get(group)
         if best is None or float(answers["correct"].mean()) >= float(best["correct"].mean()):
+            self._bests[group] = answers
             if self.main:
                 path.parent.mkdir(exist_ok=True)
-                answers.to_parquet(path)
+                partial = path.with_suffix(".partial")
+                answers.to_parquet(partial)
+                partial.replace(path)
             return
         change = paired_difference(answers, best, Bootstrap(RESAMPLES, seed=self.config.seed))
         budget = self.config.watch.budget

@@ -56,11 +56,15 @@ def sft(run: Run, *, config: SftConfig, checkpoint: Checkpoint, dataset: Dataset
     """
     torch.set_num_threads(config.execution.threads)
     processor = load_processor(checkpoint.path)
+    on_gpu = config.execution.device != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
     model = load_model(checkpoint.path, expected_contract=checkpoint.contract)
+    model.to(device)  # type: ignore[arg-type]  # transformers types `to` as a bound method of Module
     answers = _answers(run, config, dataset, mixture)
     feed = pack_feed(config, processor, dataset, mixture, answers)
     module, batch = PackedLoss(model, feed.family), feed.batch(range(config.packs_per_step))
-    precision, _ = choose_precision(module, batch, config.precision, config.execution)
+    keep = run.scratch / "precision.json"
+    precision, _ = choose_precision(module, batch.to(device), config.precision, config.execution, keep)
     if config.cache_features and config.distill is None and can_take_features(model):
         feed.show_features(model, run.scratch / "features.npy")
     trainer = sft_trainer(run, config, model, processor, feed, precision)

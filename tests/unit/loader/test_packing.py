@@ -32,6 +32,8 @@ from components.loader import (
     save_plan,
 )
 from components.loader.items import build_items
+from components.loader.mixing import Drawing, Pool
+from components.loader.packing import Strategy
 from components.loader.pixels import moved
 from components.vlm import load_processor
 from components.vlm.families import Family, family_of
@@ -147,13 +149,48 @@ def test_plan_when_every_category_has_ended_has_all_whole_steps_or_says_what_to_
         _plan(encoded, Part({"vqa": 1.0}, steps=500), how=dataclasses.replace(how, packs_per_step=100))
 
 
-def test_plan_an_epoch_shows_every_sample_once_before_any_twice(encoded: Encoded) -> None:
-    how = dataclasses.replace(HOW, text_only_share=0.0, strategy="next_fit")
-    items = _items(_plan(encoded, Part({"vqa": 1.0}, steps=20), how=how))
-    in_category = int((encoded.category_S == encoded.categories.index("vqa")).sum())
-    drawn = [item.sample for item in items]
-    for start in range(0, len(drawn) - in_category, in_category):
-        assert len(set(drawn[start : start + in_category])) == in_category
+@pytest.mark.parametrize("strategy", ["pooled", "greedy_knapsack", "balanced_knapsack", "next_fit"])
+def test_plan_short_phase_keeps_the_mixture_whatever_the_packer_puts_first(
+    encoded: Encoded, strategy: Strategy
+) -> None:
+    """What is cut off behind the last step is like the rest: no packer's order bends the mixture."""
+    labelled: Counter[str] = Counter()
+    for seed in range(30):
+        how = dataclasses.replace(HOW, strategy=strategy, seed=seed, text_only_share=0.0)
+        plan = _plan(encoded, Part({"vqa": 1.0, "caption": 1.0}, steps=5), how=how)
+        for sample, number in zip(plan.rows["sample"], plan.rows["labelled"], strict=True):
+            labelled[encoded.categories[encoded.category_S[sample]]] += int(number)
+    assert labelled["vqa"] / labelled.total() == pytest.approx(0.5, abs=0.05)
+
+
+def test_plan_samples_behind_a_phase_are_not_spent(encoded: Encoded) -> None:
+    how = dataclasses.replace(HOW, max_epochs={"vqa": 1.0}, text_only_share=0.0)
+    whole = _plan(encoded, Part({"vqa": 1.0}, steps=500), how=how)
+    first = Part({"vqa": 1.0}, steps=max(1, whole.num_steps // 3))
+    both = _plan(encoded, first, Part({"vqa": 1.0}, steps=500), how=how)
+    assert abs(both.num_steps - whole.num_steps) <= 2
+    assert max(Counter(item.sample for item in _items(both)).values()) == 1
+
+
+def test_drawing_an_epoch_shows_every_sample_once_before_any_twice() -> None:
+    pool = Pool({"a": np.arange(7), "b": np.arange(7, 12)}, {"a": 1.0, "b": 3.0})
+    drawing = Drawing(pool, seed=0)
+    drawn = np.concatenate([drawing.draw({"a": 1.0, "b": 1.0}, number) for number in (3, 10, 200)])
+    for samples in pool.samples.values():
+        own = drawn[np.isin(drawn, samples)]
+        for start in range(0, len(own) - len(samples), len(samples)):
+            assert sorted(own[start : start + len(samples)]) == samples.tolist()
+    # A sample of the one weighs three times as much, so a quarter of the draws give it half the weight.
+    assert np.isin(drawn, pool.samples["b"]).mean() == pytest.approx(0.25, abs=0.08)
+
+
+def test_drawing_what_is_given_back_is_drawn_first_and_counts_as_undrawn() -> None:
+    drawing = Drawing(Pool({"a": np.arange(5)}, {"a": 1.0}), seed=0, max_epochs={"a": 1.0})
+    drawn = drawing.draw({"a": 1.0}, 4)
+    drawing.give_back(drawn[1:3])
+    rest = drawing.draw({"a": 1.0}, 100)
+    assert rest[:2].tolist() == drawn[1:3].tolist()
+    assert sorted([drawn[0], drawn[3], *rest]) == [0, 1, 2, 3, 4]
 
 
 def test_plan_moves_only_images_of_the_categories_named(encoded: Encoded) -> None:

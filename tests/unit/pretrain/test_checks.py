@@ -110,7 +110,12 @@ def test_packing_equivalence_right_mask_passes_and_plain_causal_mask_fails(
     ("first", "last", "passed"), [(5.0, 2.0, True), (5.0, 5.5, False), (5.0, math.nan, False)]
 )
 def test_loss_sane_passes_only_a_finite_fall(first: float, last: float, passed: bool) -> None:
-    assert loss_sane(Progress(first_loss=first, last_loss=last)).passed is passed
+    assert loss_sane(Progress(first_loss=first, last_loss=last), from_scratch=True).passed is passed
+
+
+def test_loss_sane_of_a_model_that_could_write_may_rise_a_little_and_not_far() -> None:
+    assert loss_sane(Progress(first_loss=0.28, last_loss=0.35), from_scratch=False).passed
+    assert not loss_sane(Progress(first_loss=0.28, last_loss=2.0), from_scratch=False).passed
 
 
 def test_held_out_budget_changes_packs_not_losses(

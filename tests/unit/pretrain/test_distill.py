@@ -192,7 +192,7 @@ def test_pretrain_first_stage_leaves_the_language_model_and_the_teacher_untouche
         return lesson
 
     monkeypatch.setattr(pretrain_stage, "prepare_lesson", remembered)
-    last = {"name": "last", "trainable": ("connector",), "steps": 1, "learning_rate": 1e-3}
+    last = {"name": "last", "trainable": ("connector",), "steps": 30, "learning_rate": 3e-2}
     trained = load_file(student(ALIGN, last, workspace=tmp_path).path / "model.safetensors")
     ((lesson, before),) = seen
     after = lesson.teacher.model.state_dict()

@@ -54,6 +54,7 @@ def _samples() -> list[Sample]:
             [(f"Here {SLOT} is one.", "I see."), (f"And {SLOT}?", "Another one."), ("Thanks.", "Bye.")],
             chat=True,
         ),
+        sample("slots", [_picture(64, 64, 7)], [(f"Is {SLOT} red?", "no"), (f"Of what is {SLOT}?", "noise")]),
         sample("text", [], [("Two and two?", "four"), ("And one?", "five")]),
     ]
 
@@ -67,7 +68,7 @@ def test_packing_equivalence_holds_for_every_family_and_isolation(name: str, iso
     with attention(model, register_varlen() if isolation == "varlen" else "sdpa"):
         result = packing_equivalence(model, collate, range(len(encoded)), how)
     assert result.passed, result.observed
-    assert result.evidence["samples"] == (8 if isolation == "varlen" else 6)
+    assert result.evidence["samples"] == (10 if isolation == "varlen" else 8)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

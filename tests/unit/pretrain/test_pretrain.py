@@ -69,6 +69,23 @@ def test_pretrain_tiny_gives_a_gated_checkpoint_with_its_plan_and_losses_per_cat
     assert strategies["pooled"]["padding"] < strategies["next_fit"]["padding"]
 
 
+@pytest.mark.parametrize("isolation", ["mask", "varlen"])
+def test_pretrain_measured_precision_is_kept_for_the_next_run_of_its_kind(
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config, isolation: str
+) -> None:
+    shared = {"precision": "auto", "isolation": isolation}
+    first = pretrain(config=tiny_config(tmp_path, **shared), dataset=tiny_dataset, mixture=mixture)
+    (kept,) = (tmp_path / ".opsin" / "cache" / "precision").glob("*.json")
+    allowed = {"mask": {"bf16/sdpa_fp32", "bf16/sdpa", "fp32/sdpa"}}
+    allowed["varlen"] = {"bf16/opsin_varlen", "fp32/opsin_varlen"}
+    timed = json.loads(kept.read_text())["seconds"]
+    assert timed.keys() == allowed[isolation]
+    again = tiny_config(tmp_path, weight_decay=0.1, **shared)
+    second = pretrain(config=again, dataset=tiny_dataset, mixture=mixture)
+    assert first.load_record().metrics["bf16"] == second.load_record().metrics["bf16"]
+    assert f"forward_backward_s/{next(iter(timed))}" in second.load_record().metrics
+
+
 def test_pretrain_run_again_reads_the_same_plan_and_another_mixture_makes_another(
     tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
 ) -> None:

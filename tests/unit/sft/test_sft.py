@@ -57,7 +57,8 @@ def test_sft_frozen_tower_runs_once_a_picture_and_trains_to_nearly_the_same(
 ) -> None:
     weights = []
     for cached in (False, True):
-        config = _config(tmp_path / str(cached), steps=40, precision="fp32", cache_features=cached)
+        short = {"steps": 25, "learning_rate": 1e-3}
+        config = _config(tmp_path / str(cached), precision="fp32", cache_features=cached, **short)
         tuned = sft(config=config, checkpoint=tiny_checkpoint, dataset=tiny_dataset, mixture=mixture)
         weights.append(load_model(tuned.path).state_dict())
     slow, fast = weights
