@@ -32,7 +32,7 @@ from components.processes import guard
 from components.progress import Bar
 from components.stage import LISTENERS, Fields, Run
 
-JOB, RESULT, LOG = "job.json", "result.json", "processes.log"
+JOB, RESULT, ERROR, LOG = "job.json", "result.json", "error.json", "processes.log"
 POLL_S = 0.3
 TAIL = 15
 """Lines of the log that an error shows."""
@@ -79,7 +79,8 @@ def launch(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture)
     )
     path = run.scratch / JOB
     follow = _Follow(run, config)
-    (run.scratch / RESULT).unlink(missing_ok=True)
+    for old in (run.scratch / RESULT, run.scratch / ERROR, run.directory / "gates.json"):
+        old.unlink(missing_ok=True)
     write_atomic(path, job.model_dump_json())
     status = _start(path, config, follow=follow)
     result = run.scratch / RESULT
@@ -91,12 +92,20 @@ def launch(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture)
     failed = [gate for gate in _gates(run) if gate.blocking and not gate.passed]
     if failed:
         run.gate(failed[-1])
-    lines = "\n    ".join((run.logs / LOG).read_text(errors="replace").splitlines()[-TAIL:])
     raise OpsinError(
-        f"training on {config.processes} processes ended with status {status}:\n    {lines}",
+        f"training on {config.processes} processes ended with status {status}:\n    {_cause(run)}",
         where=str(run.logs / LOG),
         fix="read the whole log; the same command goes on from the last checkpoint",
     )
+
+
+def _cause(run: Run) -> str:
+    """What a process said when it failed; without any, the last lines of the log."""
+    path = run.scratch / ERROR
+    if path.exists():
+        told = json.loads(path.read_text())
+        return f"process {told['rank']}: {told['error']}"
+    return "\n    ".join((run.logs / LOG).read_text(errors="replace").splitlines()[-TAIL:])
 
 
 def _gates(run: Run) -> list[GateResult]:
@@ -141,14 +150,18 @@ class _Follow:
         with Bar(self._title, total=self._total, unit="steps") as bar:
             while process.poll() is None:
                 time.sleep(POLL_S)
-                for event in self._events.read():
-                    for listen in LISTENERS:
-                        listen(event)
-                for line in self._metrics.read():
-                    if "tokens_per_s" in line:
-                        note = f"loss {line['loss']:.3f}, {line['tokens_per_s']:,.0f} tok/s"
-                        bar.advance(line["step"] - bar.done, note=note)
+                self._show(bar)
+            self._show(bar)
         return process.returncode
+
+    def _show(self, bar: Bar) -> None:
+        for event in self._events.read():
+            for listen in LISTENERS:
+                listen(event)
+        for line in self._metrics.read():
+            if "tokens_per_s" in line:
+                note = f"loss {line['loss']:.3f}, {line['tokens_per_s']:,.0f} tok/s"
+                bar.advance(line["step"] - bar.done, note=note)
 
 
 class _Lines:
@@ -171,10 +184,13 @@ def _start(job: Path, config: PretrainConfig, machine_rank: int = 0, follow: _Fo
     """Run the processes to their end under a guard: none outlives this one, however it ends."""
     guarded = [sys.executable, guard.__file__, "--", *command(job, config, machine_rank)]
     log = job.parent.parent / "logs" / LOG
-    environment = os.environ | {"OMP_NUM_THREADS": str(config.execution.threads)}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(config.execution.threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+    }
     with log.open("ab") as file:
         process = subprocess.Popen(
-            guarded, cwd=ROOT, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=environment
+            guarded, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=environment
         )
         try:
             return follow.until_end(process) if follow else process.wait()
@@ -188,7 +204,12 @@ def work(path: Path, train: Work) -> None:
     """One process's share of a job."""
     job = Job.model_validate_json(path.read_text())
     run = Run("pretrain", job.fingerprint, job.directory)
-    fields = train(run, job.config, job.dataset, job.mixture)
+    try:
+        fields = train(run, job.config, job.dataset, job.mixture)
+    except Exception as error:
+        told = {"rank": os.environ["RANK"], "error": f"{type(error).__name__}: {error}"}
+        write_atomic(job.directory / "scratch" / ERROR, json.dumps(told))
+        raise
     if os.environ["RANK"] == "0":
         result = Result(fields=fields, metrics=run.metrics, gates=tuple(run.gates))
         write_atomic(job.directory / "scratch" / RESULT, result.model_dump_json())

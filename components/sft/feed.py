@@ -38,14 +38,15 @@ class PackFeed:
     def family(self) -> Family:
         return self._collator.family
 
-    def show_features(self, model: PreTrainedModel, path: Path) -> None:
-        """Hand on what the frozen tower makes of the pictures, computed once into a file, where the plan
-        shows more than there are; `model` is made to take it."""
+    def show_features(self, model: PreTrainedModel, path: Path, *, compute: bool) -> None:
+        """Hand on what the frozen tower makes of the pictures, as the dataset delivers it, or computed once
+        into a file where the plan shows more pictures than there are; `model` is made to take it."""
         encoded = self._collator.encoded
-        if int(self._plan.rows["images"].sum()) <= int(encoded.row_I[-1]):
-            return
-        self._collator.features = compute_features(encoded, self.family, model, path)
-        take_features(model)
+        often = int(self._plan.rows["images"].sum()) > int(encoded.row_I[-1])
+        if self._collator.features is None and compute and often:
+            self._collator.features = compute_features(encoded, self.family, model, path)
+        if self._collator.features is not None:
+            take_features(model)
 
     def batch(self, numbers: Sequence[int]) -> Batch:
         """These packs as tensors."""

@@ -65,8 +65,9 @@ def sft(run: Run, *, config: SftConfig, checkpoint: Checkpoint, dataset: Dataset
     module, batch = PackedLoss(model, feed.family), feed.batch(range(config.packs_per_step))
     keep = run.scratch / "precision.json"
     precision, _ = choose_precision(module, batch.to(device), config.precision, config.execution, keep)
-    if config.cache_features and config.distill is None and can_take_features(model):
-        feed.show_features(model, run.scratch / "features.npy")
+    if can_take_features(model):
+        may_cache = config.cache_features and config.distill is None
+        feed.show_features(model, run.scratch / "features.npy", compute=may_cache)
     trainer = sft_trainer(run, config, model, processor, feed, precision)
     loss = train(
         trainer,
@@ -124,7 +125,7 @@ def pack_feed(
         seed=config.seed,
     )
     plan = make_plan(encoded, [Part(mixture.weights, steps=config.steps)], how)
-    return PackFeed(plan, Collator(encoded, family))
+    return PackFeed(plan, Collator(encoded, family, features=encoded.features))
 
 
 def sft_trainer(

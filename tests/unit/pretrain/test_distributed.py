@@ -105,6 +105,15 @@ def test_pretrain_gate_that_fails_in_the_processes_fails_the_stage(
         pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
 
 
+def test_pretrain_error_in_the_processes_is_told_as_it_was(
+    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
+) -> None:
+    config = tiny_config(tmp_path, processes=2, pack_tokens=64, too_long="error")
+    other = mixture.model_copy(update={"weights": {"video": 1.0}})
+    with pytest.raises(OpsinError, match=r"process [01]: ConfigError: .*(video|does not fit)"):
+        pretrain(config=config, dataset=tiny_dataset, mixture=other)
+
+
 def test_pretrain_missing_accelerate_config_names_it(
     tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
 ) -> None:
