@@ -62,8 +62,6 @@ class Packing:
             strategy=self.strategy,
             pack_tokens=self.pack_tokens,
             pack_images=self.pack_images,
-            # The packs of a step are alike in images, so that any number of processes shares the load evenly.
-            ranks=self.packs_per_step,
         )
 
 
@@ -155,20 +153,15 @@ def _phase(
 
 
 def _shuffled(pack_K: npt.NDArray[np.int32], how: Packing) -> npt.NDArray[np.int32]:
-    """Packs in another order, step by step: a packer puts alike ones beside each other (the fullest, the
-    longest), and what is cut off at the end must be like the rest. Pools stay in their order."""
+    """Packs in random order within their pools: a packer puts alike ones side by side (the fullest, those
+    with most images, hence of one category). A step must be a sample of the mixture, and so must what is cut
+    off at the end."""
     packs = int(pack_K.max(initial=-1)) + 1
-    steps = packs // how.packs_per_step
-    window = max(1, round(steps * POOL / max(len(pack_K), 1)))
+    window = max(1, round(packs * POOL / max(len(pack_K), 1)))
     random = np.random.default_rng([how.seed, 4])
-    order = np.concatenate(
-        [first + random.permutation(min(window, steps - first)) for first in range(0, steps, window)]
-        or [np.zeros(0, np.int64)]
-    )
     number_P = np.arange(packs)
-    moved = np.argsort(order)[:steps]
-    whole = steps * how.packs_per_step
-    number_P[:whole] = (moved[:, None] * how.packs_per_step + np.arange(how.packs_per_step)).ravel()
+    for first in range(0, packs, window):
+        number_P[first : first + window] = random.permutation(number_P[first : first + window])
     return np.where(pack_K >= 0, number_P[pack_K], pack_K).astype(np.int32)
 
 

@@ -77,7 +77,7 @@ def test_changing_beta_reruns_align_and_what_follows(finished: Project) -> None:
 
 
 def test_editing_a_comment_reruns_nothing_editing_the_loss_reruns_pretrain(finished: Project) -> None:
-    loss = finished.root / "components/pretrain/loss.py"
+    loss = finished.root / "components/engine/loss.py"
     original = loss.read_text()
     try:
         loss.write_text("# a comment\n" + original)

@@ -39,7 +39,7 @@ def test_pretrain_killed_gives_the_same_evaluation_scores(fresh: Project, finish
     def main_run_has_a_checkpoint() -> bool:
         """The proxies are done, and the main run has left resumption state."""
         ablated = list((fresh.root / ".opsin/artifacts/ablate").glob("*/record.json"))
-        return bool(ablated) and bool(scratch_of(fresh, "pretrain", "state.pt"))
+        return bool(ablated) and bool(scratch_of(fresh, "pretrain", "checkpoints/step-*/state.json"))
 
     fresh.kill_during(main_run_has_a_checkpoint, *arguments)
     fresh.opsin(*arguments)

@@ -143,7 +143,7 @@ def test_deploy_promotes_rolls_back_and_leaves_no_orphan(
         replay = pd.read_parquet(logs / "replay.parquet")
         # A client tries again when the gateway drops its connection; no request stays unanswered.
         assert replay.groupby(["step", "request"])["status"].max().eq(200).all()
-        assert set(replay["arm"]) == {"stable", "canary"}
+        assert {"stable", "canary"} <= set(replay["arm"])
         champion = registry.at("champion")
         assert champion is not None and champion.version == "1"
         assert registry.at("canary") is None

@@ -163,6 +163,21 @@ def test_plan_short_phase_keeps_the_mixture_whatever_the_packer_puts_first(
     assert labelled["vqa"] / labelled.total() == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("strategy", ["pooled", "balanced_knapsack"])
+def test_plan_a_step_is_a_sample_of_the_mixture(encoded: Encoded, strategy: Strategy) -> None:
+    """A packer puts alike packs side by side. Were a step made of them, its gradient would be one category's:
+    a short run then ended at 3.5 nats where it ends at 2.7."""
+
+    def categories_per_step(strategy: Strategy) -> float:
+        how = dataclasses.replace(HOW, strategy=strategy, packs_per_step=3)
+        plan = _plan(encoded, Part(dict.fromkeys(WEIGHTS, 1.0), steps=200), how=how)
+        steps = [list(itertools.chain(*plan.step(number))) for number in range(plan.num_steps)]
+        return float(np.mean([len(_categories(encoded, items)) for items in steps]))
+
+    # One behind another, as they were drawn, is as mixed as chance makes it.
+    assert categories_per_step(strategy) > 0.88 * categories_per_step("next_fit")
+
+
 def test_plan_samples_behind_a_phase_are_not_spent(encoded: Encoded) -> None:
     how = dataclasses.replace(HOW, max_epochs={"vqa": 1.0}, text_only_share=0.0)
     whole = _plan(encoded, Part({"vqa": 1.0}, steps=500), how=how)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from safetensors.torch import load_file
 from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import Phase, PretrainConfig
 from components.errors import GateFailed
+from components.fingerprint import ROOT
 from components.loader import Step
 from components.pretrain import pretrain
 from components.pretrain import stage as pretrain_stage
@@ -24,6 +27,17 @@ from components.pretrain.train import Trainer
 from components.pretrain.watch import Watch
 from components.vlm import build_model, load_model
 
+SCRIPT = """
+import sys
+from pathlib import Path
+from components.artifacts import Dataset, Mixture, Record
+from components.config import PretrainConfig
+from components.pretrain import pretrain
+
+config = PretrainConfig.model_validate_json(Path(sys.argv[1]).read_text())
+given = [Record.load(Path(path)).artifact for path in sys.argv[2:]]
+pretrain(config=config, dataset=Dataset.model_validate(given[0]), mixture=Mixture.model_validate(given[1]))
+"""
 Config = Callable[..., PretrainConfig]
 ALL = ("vision", "connector", "language")
 
@@ -232,7 +246,12 @@ def test_pretrain_streamed_pictures_and_workers_give_identical_weights(
 ) -> None:
     cached = pretrain(config=tiny_config(tmp_path / "a"), dataset=tiny_dataset, mixture=mixture)
     config = tiny_config(tmp_path / "b", pixels="streamed", loader_workers=2)
-    streamed = pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    # A process of its own, as a user's is: this one has been forked from, threaded and traced by other tests.
+    arguments = [str(tmp_path / "config.json"), tiny_dataset.record, mixture.record]
+    subprocess.run([sys.executable, "-c", SCRIPT, *arguments], cwd=ROOT, check=True)
+    streamed = pretrain.finished(config=config, dataset=tiny_dataset, mixture=mixture)
+    assert streamed is not None
     assert streamed.digest == cached.digest
 
 
