@@ -48,6 +48,12 @@ TINY_MODEL = ModelConfig(
 
 
 @pytest.fixture(scope="session")
+def tiny_model() -> ModelConfig:
+    """Of some 50k parameters."""
+    return TINY_MODEL
+
+
+@pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """96 synthetic samples of the four categories: 64 train, 16 validation, 16 test."""
     root = tmp_path_factory.mktemp("dataset")

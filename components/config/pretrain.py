@@ -112,7 +112,7 @@ class PretrainConfig(StageConfig):
     sequence lengths (FlashAttention on GPUs), where every turn stands behind its own copy of the image."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """`muon` orthogonalizes the updates of the hidden layers' matrices (the rest takes AdamW): it learns
-    from fewer tokens; it needs whole matrices, so no FSDP, and a processor with bfloat16 to be fast."""
+    from fewer tokens, and wants a processor with bfloat16 to be fast."""
     weight_decay: float = Field(0.05, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     spike_factor: float = Field(50.0, gt=1)

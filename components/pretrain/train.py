@@ -50,7 +50,7 @@ NORMS_BEFORE_GUARD = 20
 
 @dataclass(frozen=True)
 class Machine:
-    """How this run computes: measured or chosen before its first step, and kept by its checkpoints."""
+    """How this run computes: measured or chosen before its first step, and kept with the run."""
 
     accelerator: Accelerator
     precision: Precision

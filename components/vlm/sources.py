@@ -14,8 +14,9 @@ from typing import Final
 from components.artifacts import digest_directory
 from components.config import ModelConfig
 from components.errors import ConfigError
+from components.hub import COMMIT
 from components.packages import Locator, fetch_package, unpack_package
-from components.vlm.hub import COMMIT, fetch_model, resolve_commit
+from components.vlm.hub import fetch_model, resolve_commit
 from components.vlm.language import max_positions
 from components.vlm.towers import patch_size
 

@@ -41,14 +41,16 @@ class Family(ABC):
         self.processor, self.tokenizer = processor, processor.tokenizer
 
     @property
-    @abstractmethod
     def marker(self) -> str:
         """What the chat template writes for an image: replaced by `text`."""
+        return str(self.processor.image_token)
 
     @property
-    @abstractmethod
     def specials(self) -> tuple[str, ...]:
-        """Tokens that a user's text must not hold."""
+        """Tokens that a user's text must not hold: the tags of views and tiles too, which a processor may not
+        have named."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        return tuple(str(token) for token in added if token.special)
 
     @property
     def pad(self) -> int:
@@ -83,8 +85,13 @@ class Family(ABC):
 
     @property
     @abstractmethod
+    def side(self) -> int:
+        """Pixels of the side of a row of the pixel store: of a tile, a crop or a patch."""
+
+    @property
     def row_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of a row of the pixel store."""
+        return 3, self.side, self.side
 
     @abstractmethod
     def pixels(self, image: Image.Image, grid: Grid) -> Pixels:

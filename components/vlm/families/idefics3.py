@@ -23,23 +23,9 @@ class Idefics3Family(Family):
     more as a whole; without `do_image_splitting` they are one tile."""
 
     @property
-    def marker(self) -> str:
-        return str(self.processor.image_token)
-
-    @property
-    def specials(self) -> tuple[str, ...]:
-        # Those that Idefics3's processor has named, and the tags of the global view and of tiles.
-        added = self.tokenizer.added_tokens_decoder.values()
-        return tuple(str(token) for token in added if token.special)
-
-    @property
     def side(self) -> int:
         """Pixels of a tile's side."""
         return int(self.processor.image_processor.max_image_size["longest_edge"])
-
-    @property
-    def row_shape(self) -> tuple[int, int, int]:
-        return 3, self.side, self.side
 
     def grid(self, width: int, height: int, *, shrink: int = 0) -> Grid:
         images = self.processor.image_processor

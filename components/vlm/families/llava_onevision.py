@@ -29,22 +29,9 @@ class LlavaOnevisionFamily(Family):
     """Pictures are fitted into the best of `image_grid_pinpoints`, padded and cut into crops of `size`."""
 
     @property
-    def marker(self) -> str:
-        return str(self.processor.image_token)
-
-    @property
-    def specials(self) -> tuple[str, ...]:
-        added = self.tokenizer.added_tokens_decoder.values()
-        return tuple(str(token) for token in added if token.special)
-
-    @property
     def side(self) -> int:
         """Pixels of a crop's side."""
         return int(self.processor.image_processor.size["height"])
-
-    @property
-    def row_shape(self) -> tuple[int, int, int]:
-        return 3, self.side, self.side
 
     def grid(self, width: int, height: int, *, shrink: int = 0) -> Grid:
         if not shrink:

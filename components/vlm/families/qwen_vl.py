@@ -39,15 +39,6 @@ class QwenVLFamily(Family):
     axes: ClassVar[int] = 3
 
     @property
-    def marker(self) -> str:
-        return str(self.processor.image_token)
-
-    @property
-    def specials(self) -> tuple[str, ...]:
-        added = self.tokenizer.added_tokens_decoder.values()
-        return tuple(str(token) for token in added if token.special)
-
-    @property
     def side(self) -> int:
         """Pixels of a patch's side."""
         return int(self.processor.image_processor.patch_size)
@@ -56,10 +47,6 @@ class QwenVLFamily(Family):
     def merged(self) -> int:
         """Patches on the side of an image token."""
         return int(self.processor.image_processor.merge_size)
-
-    @property
-    def row_shape(self) -> tuple[int, int, int]:
-        return 3, self.side, self.side
 
     def grid(self, width: int, height: int, *, shrink: int = 0) -> Grid:
         """As every family's.

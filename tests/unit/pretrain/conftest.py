@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.artifacts import Mixture, Record
+from components.artifacts import Dataset, Mixture, Record
 from components.config import Execution, ModelConfig, Phase, PretrainConfig
+from components.fingerprint import ROOT
 
-TINY = ModelConfig(
-    vocab_size=400,
-    vision_layers=1,
-    vision_width=32,
-    vision_heads=2,
-    text_layers=1,
-    text_width=64,
-    text_heads=2,
-    text_kv_heads=2,
-    text_mlp=64,
-)
+TRAINING = """
+import sys
+from pathlib import Path
+from components.artifacts import Dataset, Mixture, Record
+from components.config import PretrainConfig
+from components.pretrain import pretrain
+
+config = PretrainConfig.model_validate_json(Path(sys.argv[1]).read_text())
+given = [Record.load(Path(path)).artifact for path in sys.argv[2:]]
+pretrain(config=config, dataset=Dataset.model_validate(given[0]), mixture=Mixture.model_validate(given[1]))
+"""
 ALL = ("vision", "connector", "language")
 
 
 @pytest.fixture
-def tiny_config() -> Callable[..., PretrainConfig]:
+def tiny_config(tiny_model: ModelConfig) -> Callable[..., PretrainConfig]:
     """`tiny_config(workspace, **changes)`"""
 
     def build(workspace: Path, **changes: Any) -> PretrainConfig:
         fields: dict[str, Any] = {
             "execution": Execution(workspace=workspace, threads=1, device="cpu"),
-            "model": TINY,
+            "model": tiny_model,
             "phases": (
                 Phase(name="connector", trainable=("connector",), steps=4, learning_rate=1e-3),
                 Phase(name="all", trainable=ALL, steps=16, learning_rate=3e-3),
@@ -48,6 +51,21 @@ def tiny_config() -> Callable[..., PretrainConfig]:
         return PretrainConfig.model_validate(fields | changes)
 
     return build
+
+
+@pytest.fixture
+def training_process(
+    tmp_path: Path, tiny_dataset: Dataset, mixture: Mixture
+) -> Callable[[PretrainConfig], subprocess.Popen[bytes]]:
+    """`training_process(config)`: the stage in a process of its own, to be waited for or killed."""
+
+    def start(config: PretrainConfig) -> subprocess.Popen[bytes]:
+        path = tmp_path / "config.json"
+        path.write_text(config.model_dump_json())
+        arguments = [str(path), tiny_dataset.record, mixture.record]
+        return subprocess.Popen([sys.executable, "-c", TRAINING, *arguments], cwd=ROOT)
+
+    return start
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from safetensors.torch import load_file
 from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import Phase, PretrainConfig
 from components.errors import GateFailed
-from components.fingerprint import ROOT
 from components.loader import Step
 from components.pretrain import pretrain
 from components.pretrain import stage as pretrain_stage
@@ -27,17 +25,6 @@ from components.pretrain.train import Trainer
 from components.pretrain.watch import Watch
 from components.vlm import build_model, load_model
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from components.artifacts import Dataset, Mixture, Record
-from components.config import PretrainConfig
-from components.pretrain import pretrain
-
-config = PretrainConfig.model_validate_json(Path(sys.argv[1]).read_text())
-given = [Record.load(Path(path)).artifact for path in sys.argv[2:]]
-pretrain(config=config, dataset=Dataset.model_validate(given[0]), mixture=Mixture.model_validate(given[1]))
-"""
 Config = Callable[..., PretrainConfig]
 ALL = ("vision", "connector", "language")
 
@@ -242,14 +229,16 @@ def test_pretrain_activation_checkpointing_and_smaller_forwards_train_alike(
 
 
 def test_pretrain_streamed_pictures_and_workers_give_identical_weights(
-    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
+    tiny_dataset: Dataset,
+    tmp_path: Path,
+    mixture: Mixture,
+    tiny_config: Config,
+    training_process: Callable[[PretrainConfig], subprocess.Popen[bytes]],
 ) -> None:
     cached = pretrain(config=tiny_config(tmp_path / "a"), dataset=tiny_dataset, mixture=mixture)
     config = tiny_config(tmp_path / "b", pixels="streamed", loader_workers=2)
-    (tmp_path / "config.json").write_text(config.model_dump_json())
     # A process of its own, as a user's is: this one has been forked from, threaded and traced by other tests.
-    arguments = [str(tmp_path / "config.json"), tiny_dataset.record, mixture.record]
-    subprocess.run([sys.executable, "-c", SCRIPT, *arguments], cwd=ROOT, check=True)
+    assert training_process(config).wait() == 0
     streamed = pretrain.finished(config=config, dataset=tiny_dataset, mixture=mixture)
     assert streamed is not None
     assert streamed.digest == cached.digest

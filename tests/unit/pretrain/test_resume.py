@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,23 +15,11 @@ import pytest
 
 from components.artifacts import Dataset, Mixture
 from components.config import Phase, PretrainConfig
-from components.fingerprint import ROOT
 from components.pretrain import pretrain
 from components.pretrain.train import Trainer
 
 Config = Callable[..., PretrainConfig]
 ALL = ("vision", "connector", "language")
-SCRIPT = """
-import sys
-from pathlib import Path
-from components.artifacts import Dataset, Mixture, Record
-from components.config import PretrainConfig
-from components.pretrain import pretrain
-
-config = PretrainConfig.model_validate_json(Path(sys.argv[1]).read_text())
-given = [Record.load(Path(path)).artifact for path in sys.argv[2:]]
-pretrain(config=config, dataset=Dataset.model_validate(given[0]), mixture=Mixture.model_validate(given[1]))
-"""
 
 
 class Killed(Exception):
@@ -70,7 +57,11 @@ def test_pretrain_stopped_midway_and_started_again_gives_identical_weights(
 
 
 def test_pretrain_killed_five_times_and_run_again_gives_identical_losses_and_weights(
-    tiny_dataset: Dataset, tmp_path: Path, mixture: Mixture, tiny_config: Config
+    tiny_dataset: Dataset,
+    tmp_path: Path,
+    mixture: Mixture,
+    tiny_config: Config,
+    training_process: Callable[[PretrainConfig], subprocess.Popen[bytes]],
 ) -> None:
     phases = (
         Phase(name="connector", trainable=("connector",), steps=30, learning_rate=1e-3),
@@ -79,13 +70,11 @@ def test_pretrain_killed_five_times_and_run_again_gives_identical_losses_and_wei
     shared = {"phases": phases, "log_every": 1}
     whole = pretrain(config=tiny_config(tmp_path / "whole", **shared), dataset=tiny_dataset, mixture=mixture)
     config = tiny_config(tmp_path / "killed", checkpoint_every_s=1e-9, **shared)
-    (tmp_path / "config.json").write_text(config.model_dump_json())
     identity = pretrain.identity(config=config, dataset=tiny_dataset, mixture=mixture)
     checkpoints = pretrain.directory(identity, config) / "scratch" / "checkpoints"
-    arguments = [str(tmp_path / "config.json"), tiny_dataset.record, mixture.record]
     steps = sorted(random.Random(0).sample(range(2, 120), 5))
     for stop_at in steps:
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], cwd=ROOT)
+        process = training_process(config)
         while process.poll() is None and _done(checkpoints) < stop_at:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)

@@ -8,31 +8,21 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import json
-import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.artifacts import write_atomic
 from components.curate.samples import slug
 from components.curate.sources.files.card import CARD, read_card
 from components.curate.sources.files.listing import Selected, Selection, inside
 from components.curate.sources.files.pictures import is_picture
 from components.curate.sources.files.rows import SUFFIXES
-from components.errors import ConfigError, SourceError
-from components.progress import console, track
+from components.errors import ConfigError
+from components.hub import COMMIT, HubRepo
 
 READABLE = (".parquet", ".tar", ".txt", *SUFFIXES)
-COMMIT = re.compile(r"[0-9a-f]{40}")
-CONCURRENCY = 8
-
-
 REMOTE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)(:(?P<config>[^:]+))?")
 LOCAL = ("/", "./", "../", "~")
 
@@ -186,15 +176,15 @@ def fetch_snapshot(locator: HubLocator, wanted: str, downloads: Path, *, where: 
     Raises:
         ConfigError, SourceError: as `choose_files`; the hub does not know the dataset or does not answer.
     """
-    repo, revision = locator.repo, locator.revision
-    home = downloads / "hub" / repo.replace("/", "--")
-    commit = revision if COMMIT.fullmatch(revision) else _resolve_revision(repo, revision, home, where)
+    revision, home = locator.revision, downloads / "hub" / locator.repo.replace("/", "--")
+    hub = HubRepo(locator.repo, "dataset", where, copy="a local copy: hub:/DIRECTORY")
+    commit = revision if COMMIT.fullmatch(revision) else hub.resolve(revision, home)
     config = slug(locator.config) or "default"
     only = "" if wanted == "*" else f".{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
     root, selection = home / commit, home / f"{commit}.{config}{only}.json"
     if not selection.is_file():
-        names = _list_names(repo, commit, where)
-        _download(repo, commit, [CARD] if CARD in names else [], root, where)
+        names = hub.names(commit)
+        hub.download(commit, [CARD] if CARD in names else [], root)
         with tempfile.TemporaryDirectory() as temporary:
             # The listing as empty files, so that the library's own rules choose among them.
             sketch = Path(temporary).resolve()
@@ -204,102 +194,8 @@ def fetch_snapshot(locator: HubLocator, wanted: str, downloads: Path, *, where: 
             if CARD in names:
                 (sketch / CARD).write_bytes((root / CARD).read_bytes())
             chosen = choose_files(sketch, locator.config, wanted, where=where)
-        _download(repo, commit, [each.name for each in chosen.files], root, where)
+        hub.download(commit, [each.name for each in chosen.files], root)
         Selection(tuple(Selected(each.name, root / each.name, each.split) for each in chosen.files)).save(
             selection
         )
     return Snapshot(root, commit, selection)
-
-
-def _resolve_revision(repo: str, revision: str, home: Path, where: str) -> str:
-    """The commit of a branch or a tag; the one of the last time, where the hub does not answer."""
-    refs = home / "refs.json"
-    known: dict[str, str] = json.loads(refs.read_text()) if refs.is_file() else {}
-    try:
-        with _explained(repo, revision, where):
-            commit = str(_api().dataset_info(repo, revision=revision).sha)
-    except SourceError as error:
-        if revision not in known:
-            raise
-        console.print(f"{error.what}; {revision} is taken as {known[revision]}, as it was", style="yellow")
-        return known[revision]
-    home.mkdir(parents=True, exist_ok=True)
-    write_atomic(refs, json.dumps(known | {revision: commit}))
-    return commit
-
-
-def _list_names(repo: str, commit: str, where: str) -> list[str]:
-    """Files of a dataset; a name that would lead out of a folder is left out."""
-    with _explained(repo, commit, where):
-        names = [each.rfilename for each in _api().dataset_info(repo, revision=commit).siblings or ()]
-    return [name for name in names if not PurePosixPath(name).is_absolute() and ".." not in name.split("/")]
-
-
-def _download(repo: str, commit: str, names: Sequence[str], root: Path, where: str) -> None:
-    """Files into `root`; those that are there whole are left, a part is continued (`huggingface_hub`)."""
-    from huggingface_hub import hf_hub_download
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
-
-    class Silent(tqdm):  # type: ignore[misc]
-        """The library's bar of each file, which would stand in the way of ours."""
-
-        def __init__(self, *args: Any, **settings: Any) -> None:
-            super().__init__(*args, **settings | {"disable": True})
-
-    def fetch(name: str) -> str:
-        return hf_hub_download(
-            repo,
-            name,
-            repo_type="dataset",
-            revision=commit,
-            local_dir=root,
-            endpoint=_endpoint(),
-            tqdm_class=Silent,
-        )
-
-    with _explained(repo, commit, where), ThreadPoolExecutor(CONCURRENCY) as pool:
-        for _ in track(pool.map(fetch, names), f"fetch {repo}", total=len(names), unit="file"):
-            pass
-
-
-def _api() -> Any:
-    from huggingface_hub import HfApi
-
-    return HfApi(endpoint=_endpoint())
-
-
-def _endpoint() -> str | None:
-    """The hub that the environment names now; the library looks only when it is imported."""
-    return os.environ.get("HF_ENDPOINT") or None
-
-
-@contextmanager
-def _explained(repo: str, revision: str, where: str) -> Iterator[None]:
-    """What the hub's client raises, as errors that say what to do."""
-    from httpx2 import HTTPError
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        yield
-    except GatedRepoError as error:
-        raise SourceError(
-            f"{repo} is given only to those who accept its terms",
-            where=where,
-            fix="accept them on the dataset's page, and set HF_TOKEN to a token of that account",
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ConfigError(
-            f"the hub knows no dataset {repo}",
-            where=where,
-            fix="mend the name; if it is private, set HF_TOKEN",
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ConfigError(
-            f"{repo} has no revision {revision}", where=where, fix="mend the revision"
-        ) from error
-    except (HTTPError, OSError) as error:
-        raise SourceError(
-            f"the hub did not give {repo}: {next(iter(str(error).splitlines()), type(error).__name__)}",
-            where=where,
-            fix="check the network, HF_ENDPOINT and HF_HUB_OFFLINE; or name a local copy: hub:/DIRECTORY",
-        ) from error
