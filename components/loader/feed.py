@@ -6,6 +6,7 @@ any number of workers, and the ranks of any number together read the same packs.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -66,5 +67,16 @@ class Feed(Dataset[Step]):
             sampler=numbers,
             num_workers=workers,
             prefetch_factor=2 if workers else None,
+            worker_init_fn=_forget_the_parents_threads,
         )
         return iter(loader)
+
+
+def _forget_the_parents_threads(worker: int) -> None:
+    """Keep a forked worker from stopping, when it ends, threads that only its parent has.
+
+    Prefect and anyio register such stops. They fail in a worker, which then ends with exit code 1, and
+    PyTorch ends the training for it.
+    """
+    exits = threading._threading_atexits  # type: ignore[attr-defined] # Python names no other way
+    exits[:] = [each for each in exits if each.func.__module__ == "concurrent.futures.thread"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -256,6 +258,23 @@ def test_plan_saved_and_loaded_is_the_same_and_names_samples(encoded: Encoded, t
 def test_plan_weight_on_unknown_category_is_refused(encoded: Encoded) -> None:
     with pytest.raises(ConfigError, match="video"):
         _plan(encoded, Part({"video": 1.0}, steps=1))
+
+
+def test_feed_workers_do_not_run_what_the_parents_threads_registered_for_the_end(
+    encoded: Encoded, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:  # as Prefect's services do, whose loop a forked process has not
+        raise RuntimeError("a thread of the parent's")
+
+    monkeypatch.setattr(
+        threading,
+        "_threading_atexits",
+        [*threading._threading_atexits, functools.partial(stop)],  # type: ignore[attr-defined]
+    )
+    plan = _plan(encoded, Part(WEIGHTS, steps=6), how=dataclasses.replace(HOW, packs_per_step=4))
+    for _ in range(3):
+        steps = Feed(plan, Collator(encoded, family)).steps(range(6), workers=2)
+        assert [step.number for step in steps] == list(range(6))
 
 
 def test_feed_any_number_of_workers_ranks_and_forwards_reads_the_same(
