@@ -106,7 +106,8 @@ class PretrainConfig(StageConfig):
     text_only_share: float = Field(0.1, ge=0, lt=1)
     """Share of the samples shown without their image, so that a chat without one is nothing new."""
     max_shift: dict[str, int] = Field(default_factory=dict)
-    """Category → pixels that its training images are moved by at most, either way (augmentation)."""
+    """Category → pixels that its training images, as the model reads them, are moved by at most, either way
+    (augmentation)."""
     isolation: Literal["mask", "varlen"] = "mask"
     """What keeps samples of a pack apart: a mask under which the turns of a sample share its image, or
     sequence lengths (FlashAttention on GPUs), where every turn stands behind its own copy of the image."""
@@ -176,12 +177,6 @@ class PretrainConfig(StageConfig):
         if any(not 0 <= most <= MAX_SHIFT for most in shifts.values()):
             raise ValueError(f"pictures are moved by 0 to {MAX_SHIFT} pixels")
         return shifts
-
-    @model_validator(mode="after")
-    def _one_tile_is_moved(self) -> PretrainConfig:
-        if self.model.longest_edge and any(self.max_shift.values()):
-            raise ValueError("max_shift: a picture in tiles is not moved, its tiles would no longer join")
-        return self
 
     @model_validator(mode="after")
     def _steps_fit_processes(self) -> PretrainConfig:

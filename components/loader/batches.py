@@ -16,7 +16,6 @@ import torch
 
 from components.loader.encode import Encoded
 from components.loader.features import Features
-from components.loader.pixels import moved
 from components.loader.plan import Item, Pack
 from components.vlm.families import Family, Grid, Inputs
 
@@ -190,10 +189,10 @@ class Collator:
             rows = [self.features(image) for image, _ in shown]
             none = torch.zeros((0, *self.family.row_shape), dtype=torch.uint8)
             return self.family.image_inputs(none, grids), torch.from_numpy(np.concatenate(rows)).float()
-        pixels = [
-            moved(self.encoded.images(image), *shift) if shift != (0, 0) else self.encoded.images(image)
-            for image, shift in shown
-        ]
+        pixels = [self.encoded.images(image) for image, _ in shown]
+        for place, (_, shift) in enumerate(shown):
+            if shift != (0, 0):
+                pixels[place] = self.family.moved(pixels[place], grids[place], *shift)
         return self.family.image_inputs(torch.from_numpy(np.concatenate(pixels)), grids), None
 
     def _padded(self, rows: Sequence[_Row]) -> Batch:

@@ -77,14 +77,6 @@ def size_of(content: bytes) -> tuple[int, int]:
         return opened.size
 
 
-def moved(rows_RCHW: Pixels, right: int, down: int) -> Pixels:
-    """Pictures moved by so many pixels; what comes in repeats the border."""
-    *_, height, width = rows_RCHW.shape
-    ys = np.clip(np.arange(height) - down, 0, height - 1)
-    xs = np.clip(np.arange(width) - right, 0, width - 1)
-    return rows_RCHW[..., ys[:, None], xs[None, :]]
-
-
 class NoImages:
     """Stands where pictures are not kept."""
 

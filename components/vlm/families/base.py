@@ -98,6 +98,13 @@ class Family(ABC):
         """The image as the processor resizes and cuts it, before normalization: (R, C, H, W), 0 to 255."""
 
     @abstractmethod
+    def moved(self, rows_RCHW: Pixels, grid: Grid, right: int, down: int) -> Pixels:
+        """What `pixels` gave, as if the picture had been moved by so many pixels before it was cut.
+
+        What comes in repeats the border.
+        """
+
+    @abstractmethod
     def image_inputs(self, pixels_RCHW: torch.Tensor, grids: Sequence[Grid]) -> Inputs:
         """The model's arguments for images whose rows follow one another (bytes in, normalized out)."""
 
@@ -150,3 +157,20 @@ class Family(ABC):
             attention: What keeps samples apart: `attention_mask` (B, 1, L, L), or FlashAttention's
                 `cu_seq_lens_q` and its like.
         """
+
+
+def shifted(pixels_CHW: Pixels, right: int, down: int) -> Pixels:
+    """Pictures (..., H, W) moved by so many pixels; what comes in repeats the border."""
+    *_, height, width = pixels_CHW.shape
+    ys = np.clip(np.arange(height) - down, 0, height - 1)
+    xs = np.clip(np.arange(width) - right, 0, width - 1)
+    return pixels_CHW[..., ys[:, None], xs[None, :]]
+
+
+def shifted_tiles(tiles_RCHW: Pixels, rows: int, columns: int, right: int, down: int) -> Pixels:
+    """A picture moved that is cut into tiles, which come row by row."""
+    _, channels, height, width = tiles_RCHW.shape
+    tiled = tiles_RCHW.reshape(rows, columns, channels, height, width)
+    whole_CHW = tiled.transpose(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
+    cut = shifted(whole_CHW, right, down).reshape(channels, rows, height, columns, width)
+    return cut.transpose(1, 3, 0, 2, 4).reshape(tiles_RCHW.shape)

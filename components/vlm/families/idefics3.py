@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from components.vlm.families.base import Family, Grid, Inputs, Pixels
+from components.vlm.families.base import Family, Grid, Inputs, Pixels, shifted, shifted_tiles
 
 ONE_TILE: Grid = (0, 0)
 
@@ -59,6 +59,14 @@ class Idefics3Family(Family):
         values_RCHW = resized["pixel_values"][0]
         assert len(values_RCHW) == self.rows(grid), f"{image.size} gives {len(values_RCHW)} tiles, not {grid}"
         return values_RCHW.round().clip(0, 255).astype(np.uint8)  # type: ignore[no-any-return]
+
+    def moved(self, rows_RCHW: Pixels, grid: Grid, right: int, down: int) -> Pixels:
+        rows, columns = grid
+        if grid == ONE_TILE:
+            return shifted(rows_RCHW, right, down)
+        tiles = shifted_tiles(rows_RCHW[:-1], rows, columns, right, down)
+        whole = shifted(rows_RCHW[-1:], round(right / columns), round(down / rows))
+        return np.concatenate([tiles, whole])
 
     def _edge(self, shrink: int) -> int:
         """The longest edge that pictures are brought to, so many tiles smaller."""

@@ -22,7 +22,7 @@ from transformers.image_processing_utils import select_best_resolution
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from components.errors import ConfigError
-from components.vlm.families.base import Family, Grid, Inputs, Pixels
+from components.vlm.families.base import Family, Grid, Inputs, Pixels, shifted, shifted_tiles
 
 
 class LlavaOnevisionFamily(Family):
@@ -64,6 +64,11 @@ class LlavaOnevisionFamily(Family):
         values_RCHW = cut["pixel_values"][0]
         assert len(values_RCHW) == self.rows(grid), f"{image.size} gives {len(values_RCHW)} crops"
         return values_RCHW.round().clip(0, 255).astype(np.uint8)  # type: ignore[no-any-return]
+
+    def moved(self, rows_RCHW: Pixels, grid: Grid, right: int, down: int) -> Pixels:
+        rows, columns = self._crops(grid)
+        whole = shifted(rows_RCHW[:1], round(right / columns), round(down / rows))
+        return np.concatenate([whole, shifted_tiles(rows_RCHW[1:], rows, columns, right, down)])
 
     def image_inputs(self, pixels_RCHW: torch.Tensor, grids: Sequence[Grid]) -> Inputs:
         images = self.processor.image_processor

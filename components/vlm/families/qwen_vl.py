@@ -24,7 +24,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from transformers.vision_utils import get_vision_window_index
 
 from components.errors import SourceError
-from components.vlm.families.base import Family, Grid, Inputs, Pixels
+from components.vlm.families.base import Family, Grid, Inputs, Pixels, shifted
 
 SHRINK: Final = 3 / 4
 """Of a picture's area, at each step towards fewer image tokens."""
@@ -69,11 +69,22 @@ class QwenVLFamily(Family):
         return grid[0] * grid[1]
 
     def pixels(self, image: Image.Image, grid: Grid) -> Pixels:
-        (rows, columns), side, merged = grid, self.side, self.merged
+        (rows, columns), side = grid, self.side
         resample = Image.Resampling(int(self.processor.image_processor.resample))
         resized = np.asarray(image.resize((columns * side, rows * side), resample), dtype=np.uint8)
-        blocks = resized.reshape(rows // merged, merged, side, columns // merged, merged, side, 3)
-        return blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(self.rows(grid), 3, side, side)
+        return self._patches(resized.transpose(2, 0, 1), grid)
+
+    def moved(self, rows_RCHW: Pixels, grid: Grid, right: int, down: int) -> Pixels:
+        (rows, columns), side, merged = grid, self.side, self.merged
+        blocks = rows_RCHW.reshape(rows // merged, columns // merged, merged, merged, 3, side, side)
+        whole_CHW = blocks.transpose(4, 0, 2, 5, 1, 3, 6).reshape(3, rows * side, columns * side)
+        return self._patches(shifted(whole_CHW, right, down), grid)
+
+    def _patches(self, whole_CHW: Pixels, grid: Grid) -> Pixels:
+        """Patches of a picture in the order in which the tower merges them."""
+        (rows, columns), side, merged = grid, self.side, self.merged
+        blocks = whole_CHW.reshape(3, rows // merged, merged, side, columns // merged, merged, side)
+        return blocks.transpose(1, 4, 2, 5, 0, 3, 6).reshape(self.rows(grid), 3, side, side)
 
     def image_inputs(self, pixels_RCHW: torch.Tensor, grids: Sequence[Grid]) -> Inputs:
         images = self.processor.image_processor

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from singles import (
     Reference,
     Single,
@@ -163,6 +164,25 @@ def test_pictures_become_what_the_processor_makes_of_them(tiny: Tiny, size: tupl
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if name != "pixel_values")
     text = family.tokenizer(family.text(grid), add_special_tokens=False)["input_ids"]
     assert text == theirs["input_ids"][0].tolist()
+
+
+@every_family
+def test_moved_picture_is_the_picture_that_was_moved_before_it_was_cut(tiny: Tiny) -> None:
+    family, name = tiny.family, type(tiny.family).__name__
+    width, height = (96, 64) if name == "Idefics3Family" else (64, 32)  # never resized
+    view = {"Idefics3Family": -1, "LlavaOnevisionFamily": 0}.get(
+        name
+    )  # shows the whole
+    right, down = (12, -8) if view is not None else (5, -3)
+    picture, grid = noise(width, height), family.grid(width, height)
+    moved = np.pad(np.asarray(picture), ((0, -down), (right, 0), (0, 0)), mode="edge")[-down:, :width]
+    expected = family.pixels(Image.fromarray(moved), grid)
+    got = family.moved(family.pixels(picture, grid), grid, right, down)
+    if view is not None:
+        inner = np.s_[:, 7:-7, 7:-7]  # near the border, resizing mixes in what came in
+        np.testing.assert_array_equal(got[view][inner], expected[view][inner])
+        got, expected = np.delete(got, view, axis=0), np.delete(expected, view, axis=0)
+    np.testing.assert_array_equal(got, expected)
 
 
 @every_family
