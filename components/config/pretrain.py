@@ -141,7 +141,8 @@ class PretrainConfig(StageConfig):
     """Where no phase trains the vision tower or has a teacher, and no picture is moved (`max_shift`), compute
     its features once, in float16, and never run it again."""
     checkpoint_every_s: float = execution_field(20.0, gt=0)
-    """Seconds between resumption checkpoints."""
+    """Seconds between resumption checkpoints; more where a model is large: they take at most a twentieth of
+    the time."""
     keep_checkpoints: int = execution_field(2, ge=1)
     """Resumption checkpoints that are kept."""
     log_every: int = execution_field(10, ge=1)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock
 from transformers import PreTrainedModel
 
 from components.progress import Bar
@@ -52,16 +53,18 @@ def read_features(content: bytes) -> Halves:
 
 
 def compute_features(encoded: Encoded, family: Family, model: PreTrainedModel, path: Path) -> Features:
-    """Run the tower over every picture of a split, or read what an earlier run left at `path`.
+    """Run the tower over every picture of a split, or read what an earlier run left at `path`. One process
+    runs it, others wait for its file (a barrier would time out).
 
     Args:
         path: A `.npy` file; written whole or not at all.
     """
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.stem}.{os.getpid()}.npy")
-        _write(encoded, family, model, partial)
-        os.replace(partial, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            partial = path.with_name(f".{path.stem}.partial.npy")
+            _write(encoded, family, model, partial)
+            os.replace(partial, path)
     return Features(np.load(path, mmap_mode="r"), np.asarray(encoded.row_I))
 
 

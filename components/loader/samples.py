@@ -99,13 +99,14 @@ def read_samples(dataset: Dataset, split: str, *, categories: Collection[str] | 
     return [sample for sample in samples if categories is None or sample.category in categories]
 
 
-def iter_samples(dataset: Dataset, split: str) -> Iterator[Sample]:
+def iter_samples(dataset: Dataset, split: str, *, may_lack: bool = False) -> Iterator[Sample]:
     """The same, one after another: of any number of shards one sample is in memory.
 
     Raises:
-        SourceError: the split has no shard, or a shard cannot be read; names the shard.
+        SourceError: the split has no shard (unless it `may_lack` them), or a shard cannot be read; names the
+            shard.
     """
-    for name, file in iter_shards(dataset, split):
+    for name, file in iter_shards(dataset, split, may_lack=may_lack):
         yield from _read_shard(name, file)
 
 

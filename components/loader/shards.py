@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from components.storage import RemoteDataset
 
 
-def iter_shards(dataset: Dataset, split: str) -> Iterator[tuple[str, BinaryIO]]:
+def iter_shards(dataset: Dataset, split: str, *, may_lack: bool = False) -> Iterator[tuple[str, BinaryIO]]:
     """Name and open file of every shard of a split, in order; read each before asking for the next.
 
     Raises:
-        SourceError: the split has no shard.
+        SourceError: the split has no shard (unless it `may_lack` them).
         ArtifactMissing: the dataset is neither here nor in its remote.
     """
     found = False
@@ -33,7 +33,7 @@ def iter_shards(dataset: Dataset, split: str) -> Iterator[tuple[str, BinaryIO]]:
     for name, file in files:
         found = True
         yield name, file
-    if not found:
+    if not found and not may_lack:
         raise SourceError(
             f"dataset '{dataset.name}' has no shard of split '{split}'",
             where=dataset.uri,

@@ -165,11 +165,12 @@ def _taught(samples: Iterable[Sample], answers: Answers, family: Family) -> Iter
 
 
 def _splits(dataset: Dataset, *, keep: bool) -> Iterator[tuple[str, Iterable[Sample]]]:
-    """Train and validation whole, and the first samples of each held-out group (keys are in random order)."""
+    """Train and validation whole, and the first samples of each held-out group (keys are in random order);
+    none where the dataset holds no test split, which only `watch` needs."""
     for split in ("train", "validation"):
         yield split, read_samples(dataset, split) if keep else iter_samples(dataset, split)
     chosen, counts = list[Sample](), dict[tuple[str, str], int]()
-    for sample in iter_samples(dataset, "test"):
+    for sample in iter_samples(dataset, "test", may_lack=True):
         group = (sample.category, sample.group)
         counts[group] = counts.get(group, 0) + 1
         if counts[group] <= HELD_OUT_SAMPLES:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -80,12 +81,12 @@ def train(run: Run, config: PretrainConfig, dataset: Dataset, mixture: Mixture) 
     plan, path = plan_for(config, corpus, mixture.weights)
     _assert_tower(config, dataset, corpus)
     _assert_measurable(config, corpus, mixture)
+    _assert_learnable(config, corpus, mixture)
     _tell_what_is_lost(run, config, corpus)
     model = _model(config, corpus).to(accelerator.device)
     lesson = prepare_lesson(config, model, corpus.family, pictures=bool(len(corpus.train.grid_I2)))
     run.gate(_equivalence(config, corpus, model))
-    with accelerator.main_process_first():  # which computes the features that the others read
-        collates = _Collates(config, corpus, model)
+    collates = _Collates(config, corpus, model)
     feed = Feed(
         plan,
         collates.train,
@@ -142,6 +143,23 @@ def _assert_measurable(config: PretrainConfig, corpus: Corpus, mixture: Mixture)
             where=f"its categories: {', '.join(corpus.validation.categories)}",
             fix="let a source of theirs give a validation split",
         )
+
+
+def _assert_learnable(config: PretrainConfig, corpus: Corpus, mixture: Mixture) -> None:
+    """
+    Raises:
+        ConfigError: a phase trains only what looks at pictures, and its data has none.
+    """
+    seen_S = np.diff(corpus.train.image_S) > 0
+    seen = {corpus.train.categories[number] for number in np.unique(corpus.train.category_S[seen_S])}
+    for phase in config.phases:
+        weights = phase.mixture or mixture.weights
+        if "language" not in phase.trainable and not any(weights.get(name, 0) > 0 for name in seen):
+            raise ConfigError(
+                f"phase '{phase.name}' trains {' and '.join(phase.trainable)}, and its data has no picture",
+                where=f"pretrain.phases, categories {', '.join(sorted(weights))}",
+                fix="add 'language' to its `trainable`, or give it a mixture with pictures",
+            )
 
 
 def _tell_what_is_lost(run: Run, config: PretrainConfig, corpus: Corpus) -> None:

@@ -44,6 +44,8 @@ from components.vlm.families import Family
 
 NORM_MEMORY = 0.98
 """Of the running mean of gradient norms: some fifty steps."""
+SAVING_SHARE = 0.05
+"""Of the time that resumption checkpoints may take."""
 NORMS_BEFORE_GUARD = 20
 """Steps of a phase before a norm can be a spike: the first ones are large by nature."""
 
@@ -110,7 +112,7 @@ class Trainer:
                 restore_model(self.loss, resumed.model, sharded=False)
         if self.accelerator.is_main_process:
             self.run.forget_steps_after(self.progress.step)
-        window, saved = Window(self.names), time.monotonic()
+        window, saved, pause = Window(self.names), time.monotonic(), 0.0
         if resumed is not None and self.accelerator.is_main_process:
             window.load(resumed.state["window"])  # of all processes: the others begin at nothing
         numbers = range(self.progress.step, self.total)
@@ -131,8 +133,8 @@ class Trainer:
                 if last or self.progress.step % self.config.log_every == 0:
                     window = self._log(window, share, norm)
                 self.after_step(self.progress.step)
-                if last or self._due(time.monotonic() - saved > self.config.checkpoint_every_s):
-                    self._save(window)
+                if last or self._due(time.monotonic() - saved > max(self.config.checkpoint_every_s, pause)):
+                    pause = self._save(window) / SAVING_SHARE
                     saved = time.monotonic()
         if resumed is not None:  # killed behind its last step: nothing is left but what comes after
             self._enter(place(self.lengths, self.total - 1).index, resumed)
@@ -325,15 +327,16 @@ class Trainer:
         """The model's weights as they are, whole; every process must ask where they are sharded."""
         return gather(self.model, (), sharded=self.machine.sharded)[0]
 
-    def _save(self, window: Window) -> None:
-        """Write the resumption checkpoint, whole or not at all."""
+    def _save(self, window: Window) -> float:
+        """Write the resumption checkpoint, whole or not at all; gives the seconds that it took."""
+        begin = time.monotonic()
         whole = Window(self.names)
         whole.load(window.state())
         for table in (whole.losses, whole.counts):
             self._reduce(table)
         raw = [optimizer.optimizer for optimizer in self.optimizers]
         if not (self.accelerator.is_main_process or self.machine.sharded):
-            return
+            return 0.0  # the first one's clock decides
         weights, moments = gather(self.loss, raw, sharded=self.machine.sharded)
         if self.accelerator.is_main_process:
             state = {
@@ -343,3 +346,4 @@ class Trainer:
                 "random": torch.get_rng_state().tolist(),
             }
             self.checkpoints.save(self.progress.step, Saved(weights, moments, state))
+        return time.monotonic() - begin

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.artifacts import Checkpoint, Dataset, Mixture
+from components.artifacts import Checkpoint, Dataset, Mixture, Record
 from components.config import Phase, PretrainConfig
-from components.errors import GateFailed
+from components.errors import ConfigError, GateFailed
 from components.loader import Step
 from components.pretrain import pretrain
 from components.pretrain import stage as pretrain_stage
@@ -242,6 +243,42 @@ def test_pretrain_streamed_pictures_and_workers_give_identical_weights(
     streamed = pretrain.finished(config=config, dataset=tiny_dataset, mixture=mixture)
     assert streamed is not None
     assert streamed.digest == cached.digest
+
+
+@pytest.fixture
+def texts(tmp_path: Path, tiny_dataset: Dataset, record_writer: Callable[..., Record]) -> Dataset:
+    """The tiny dataset without its pictures and without its test split."""
+    output = tmp_path / "texts"
+    (output / "shards").mkdir(parents=True)
+    for split in ("train", "validation"):
+        name = f"shards/{split}-00000.tar"
+        with tarfile.open(tiny_dataset.path / name) as whole, tarfile.open(output / name, "w") as kept:
+            for member in whole:
+                if member.name.endswith(".json"):
+                    kept.addfile(member, whole.extractfile(member))
+    dataset = tiny_dataset.model_copy(
+        update={"uri": str(output), "digest": "texts", "record": str(tmp_path / "texts.json")}
+    )
+    record_writer(dataset, "curate", dataset_versions={"tiny": "0" * 32})
+    return dataset
+
+
+def test_pretrain_phase_without_language_on_data_without_pictures_is_refused(
+    tmp_path: Path, texts: Dataset, mixture: Mixture, tiny_config: Config
+) -> None:
+    with pytest.raises(ConfigError, match="phase 'connector' trains connector, and its data has no picture"):
+        pretrain(config=tiny_config(tmp_path), dataset=texts, mixture=mixture)
+
+
+def test_pretrain_texts_without_a_test_split_train_where_nothing_is_watched(
+    tmp_path: Path, texts: Dataset, mixture: Mixture, tiny_config: Config
+) -> None:
+    config = tiny_config(tmp_path, phases=(Phase(name="all", trainable=ALL, steps=8, learning_rate=3e-3),))
+    metrics = pretrain(config=config, dataset=texts, mixture=mixture).load_record().metrics
+    assert metrics["steps"] == 8 and metrics["validation_loss"] > 0
+    watched = tiny_config(tmp_path / "other", phases=config.phases, watch={"every": 2})
+    with pytest.raises(ConfigError, match="no sample of the test split"):
+        pretrain(config=watched, dataset=texts, mixture=mixture)
 
 
 def test_pretrain_stage_module_is_the_one_that_is_named() -> None:
