@@ -34,16 +34,19 @@ class PairCollator(DataCollatorForVisionPreference):
 
 def preference_dataset(pairs: Sequence[Pair]) -> datasets.Dataset:
     """Pairs in TRL's conversational vision format."""
+    text = datasets.Value("string")
+    answer = datasets.List({"role": text, "content": text})
     features = datasets.Features(
-        {"images": datasets.List(datasets.Image(mode="RGB"))}
-        | {
-            part: datasets.List({"role": datasets.Value("string"), "content": datasets.Value("string")})
-            for part in ("prompt", "chosen", "rejected")
+        {
+            "images": datasets.List(datasets.Image(mode="RGB")),
+            "prompt": datasets.List({"role": text, "content": datasets.List({"type": text, "text": text})}),
+            "chosen": answer,
+            "rejected": answer,
         }
     )
     rows = {
-        "images": [[{"bytes": pair.image, "path": None}] for pair in pairs],
-        "prompt": [[{"role": "user", "content": pair.question}] for pair in pairs],
+        "images": [[{"bytes": image, "path": None} for image in pair.images] for pair in pairs],
+        "prompt": [pair.messages for pair in pairs],
         "chosen": [[{"role": "assistant", "content": pair.chosen}] for pair in pairs],
         "rejected": [[{"role": "assistant", "content": pair.rejected}] for pair in pairs],
     }

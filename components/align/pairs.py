@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,15 +23,16 @@ SCHEMA: Final = pa.schema(
         ("turn", pa.int32()),
         ("category", pa.string()),
         ("question", pa.string()),
+        ("messages", pa.string()),
         ("chosen", pa.string()),
         ("rejected", pa.string()),
-        ("image", pa.binary()),
+        ("images", pa.list_(pa.binary())),
     ]
 )
 
 
 class Pair(BaseModel):
-    """A right and a wrong answer to one question about one image."""
+    """A right and a wrong answer to one question about images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,10 +42,12 @@ class Pair(BaseModel):
     """Which of the sample's turns was asked."""
     category: str
     question: str
+    messages: list[dict[str, Any]]
+    """The chat up to the answer; as JSON on disk."""
     chosen: str
     rejected: str
-    image: bytes
-    """The encoded image, as it lies in the shard."""
+    images: tuple[bytes, ...]
+    """Those that the chat shows, encoded as they lie in the shard."""
 
 
 def judge(answers: Sequence[Generation], truth: str) -> tuple[str, str] | None:
@@ -68,23 +72,24 @@ def judge(answers: Sequence[Generation], truth: str) -> tuple[str, str] | None:
 
 def write_pairs(pairs: Iterable[Pair], directory: Path) -> None:
     """Write `pairs.parquet`; the same pairs give the same bytes."""
-    rows = [pair.model_dump() for pair in pairs]
+    rows = [pair.model_dump() | {"messages": json.dumps(pair.messages)} for pair in pairs]
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), directory / PAIRS_FILE, compression="zstd")
 
 
 def read_pairs(directory: Path) -> list[Pair]:
     """Read `pairs.parquet`, in its order."""
-    return [Pair.model_validate(row) for row in pq.read_table(directory / PAIRS_FILE).to_pylist()]
+    rows = pq.read_table(directory / PAIRS_FILE).to_pylist()
+    return [Pair.model_validate(row | {"messages": json.loads(row["messages"])}) for row in rows]
 
 
 def split_pairs(pairs: Sequence[Pair], *, held_out_share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Pairs to train on and pairs held out; all pairs of one image fall on the same side, neither is empty.
+    """Pairs to train on and pairs held out; all pairs of one sample fall on the same side, neither is empty.
 
     Raises:
-        AssertionError: the pairs stand on fewer than two images.
+        AssertionError: the pairs stand on fewer than two samples.
     """
     keys = sorted({pair.key for pair in pairs})
-    assert len(keys) >= 2, "pairs of at least two images are needed to hold some out"
+    assert len(keys) >= 2, "pairs of at least two samples are needed to hold some out"
     order = np.random.default_rng(seed).permutation(len(keys))
     num_held_out = min(max(round(held_out_share * len(keys)), 1), len(keys) - 1)
     held_out = {keys[index] for index in order[:num_held_out]}

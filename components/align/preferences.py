@@ -5,7 +5,6 @@ preferences = prefer(config=config.align.sampling, checkpoint=checkpoint, datase
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,16 +13,15 @@ from itertools import chain, zip_longest
 
 import numpy as np
 import torch
-from PIL import Image
 
 from components.align.pairs import Pair, judge, write_pairs
 from components.answers import is_correct, normalise
 from components.artifacts import Checkpoint, Dataset, Preferences
 from components.config import PreferConfig
 from components.gates import GateResult
-from components.loader import Sample, read_samples
+from components.loader import Asked, Sample, read_samples
 from components.stage import Fields, Run, stage
-from components.vlm import Generation, Prompt, generate, load_model, load_processor
+from components.vlm import Generation, generate, load_model, load_processor
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,10 @@ class Question:
     @property
     def answer(self) -> str:
         return self.sample.turns[self.turn].answer
+
+    @property
+    def asked(self) -> Asked:
+        return self.sample.asked(self.turn)
 
 
 @stage("prefer", Preferences)
@@ -66,14 +68,19 @@ def prefer(run: Run, *, config: PreferConfig, checkpoint: Checkpoint, dataset: D
 
 
 def choose_questions(samples: Sequence[Sample], *, num: int, seed: int) -> list[Question]:
-    """Up to `num` questions about images: categories in turn, one of every image before a second of any."""
+    """Up to `num` questions about images: categories in turn, one of every sample before a second of any.
+
+    Raises:
+        SourceError: a sample's texts have not as many places as it has images.
+    """
     generator = np.random.default_rng(seed)
     ranked: dict[str, list[tuple[int, int, Question]]] = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: sample.key):
-        if sample.image is None:
+        turns = [turn for turn in range(len(sample.turns)) if sample.asked(turn).images]
+        if not turns:
             continue
         place = int(generator.integers(2**62))
-        for rank, turn in enumerate(generator.permutation(len(sample.turns))):
+        for rank, turn in enumerate(generator.permutation(turns)):
             ranked[sample.category].append((rank, place, Question(sample, int(turn))))
     columns = []
     for _, entries in sorted(ranked.items()):
@@ -88,32 +95,34 @@ def make_pairs(questions: Sequence[Question], answers: Sequence[Sequence[Generat
     pairs = []
     for question, said in zip(questions, answers, strict=True):
         judged = judge(said, question.answer)
-        if judged is None or question.sample.image is None:
+        if judged is None:
             continue
+        asked = question.asked
         pairs.append(
             Pair(
                 key=question.sample.key,
                 turn=question.turn,
                 category=question.sample.category,
                 question=question.text,
+                messages=asked.messages,
                 chosen=judged[0],
                 rejected=judged[1],
-                image=question.sample.image,
+                images=asked.images,
             )
         )
     return pairs
 
 
 def enough_pairs(pairs: Sequence[Pair], *, minimum: int, num_questions: int) -> GateResult:
-    """Gate: alignment has enough to learn from, on at least two images (one to hold out)."""
-    num_images = len({pair.key for pair in pairs})
+    """Gate: alignment has enough to learn from, on at least two samples (one to hold out)."""
+    num_samples = len({pair.key for pair in pairs})
     return GateResult(
         name="enough_pairs",
-        passed=len(pairs) >= minimum and num_images >= 2,
-        observed=f"{len(pairs)} pairs on {num_images} images, from {num_questions} questions",
-        required=f"at least {minimum} pairs on at least 2 images",
+        passed=len(pairs) >= minimum and num_samples >= 2,
+        observed=f"{len(pairs)} pairs on {num_samples} samples, from {num_questions} questions",
+        required=f"at least {minimum} pairs on at least 2 samples",
         fix="raise align.prompts, align.samples_per_prompt or align.temperature, or lower align.min_pairs",
-        evidence={"pairs": len(pairs), "images": num_images, "questions": num_questions},
+        evidence={"pairs": len(pairs), "samples": num_samples, "questions": num_questions},
     )
 
 
@@ -136,9 +145,7 @@ def _sample(
     """`config.samples_per_prompt` answers to each question."""
     model = load_model(checkpoint.path, expected_contract=checkpoint.contract)
     prompts = [
-        Prompt(Image.open(io.BytesIO(question.sample.image or b"")).convert("RGB"), question.text)
-        for question in questions
-        for _ in range(config.samples_per_prompt)
+        prompt for question in questions for prompt in [question.asked.prompt()] * config.samples_per_prompt
     ]
     answers = generate(
         model,

@@ -62,7 +62,8 @@ class DistillWeights(Frozen):
 class DistillText(Frozen):
     """Learn the teacher's own answers (sequence-level distillation, arXiv:1606.07947): before tokenizing they
     take the place of the training answers. A question whose answer fails keeps its own and is counted, as do
-    chats and texts with pictures inside; validation and held-out samples are never touched."""
+    chats and, where an endpoint is asked, texts with pictures inside; validation and held-out samples are
+    never touched."""
 
     share: float = Field(1.0, gt=0, le=1)
     """Share of the training questions; a hash of each decides."""

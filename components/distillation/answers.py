@@ -8,7 +8,6 @@ answers after a crash, also where the endpoint failed on some.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ from typing import Any, Final, TypeAlias
 
 import torch
 from filelock import FileLock
-from PIL import Image
 
 from components.artifacts import Dataset, write_atomic
 from components.chat import ChatAnswer, ChatClient, ChatRequest
@@ -30,11 +28,11 @@ from components.distillation.teacher import Teacher, load_teacher
 from components.errors import ConfigError
 from components.fingerprint import code_identity
 from components.journal import Journal
-from components.loader import SLOT, Sample, Turn, iter_samples
+from components.loader import SLOT, Asked, Sample, Turn, iter_samples
 from components.loader.samples import FEATURES
 from components.progress import console
 from components.reason import Reason
-from components.vlm import Prompt, generate
+from components.vlm import generate
 
 BATCH: Final = 1024
 """Questions that are held in memory, with their pictures, at once; a killed run generates these again."""
@@ -45,10 +43,9 @@ GENERATED_AT_ONCE: Final = 32
 class Question:
     """One training question that the teacher is asked."""
 
-    key: str
     turn: int
     text: str
-    images: tuple[bytes, ...]
+    asked: Asked
 
 
 Ask: TypeAlias = Callable[[Sequence[Question]], list[str | Reason]]
@@ -163,7 +160,7 @@ def _ask_all(
             if isinstance(answer, Reason):
                 kept[answer.code] += 1
             else:
-                texts.setdefault(question.key, {})[question.turn] = answer
+                texts.setdefault(question.asked.key, {})[question.turn] = answer
         asked += len(batch)
     if kept:
         why = ", ".join(f"{code} {number:,}" for code, number in sorted(kept.items()))
@@ -174,19 +171,18 @@ def _ask_all(
 
 
 def _choose(samples: Iterable[Sample], share: float, seed: int, kept: Counter[str]) -> Iterator[Question]:
-    """The questions that a hash picks, where one question and its pictures are all that there is to it."""
+    """The questions that a hash picks, but for those of chats: an answer of the teacher would stand behind
+    true ones when it is asked for, and behind the teacher's own when it is learned."""
     for sample in samples:
         for number, turn in enumerate(sample.turns):
             if _place(seed, sample.key, number) >= share:
                 continue
             if sample.chat:
                 kept["chat"] += 1
-            elif SLOT in turn.question:
-                kept["interleaved"] += 1
             elif any(image.startswith(FEATURES) for image in sample.images):
                 kept["no_picture"] += 1
             else:
-                yield Question(sample.key, number, turn.question, sample.images)
+                yield Question(number, turn.question, sample.asked(number))
 
 
 def _place(seed: int, key: str, turn: int) -> float:
@@ -196,17 +192,20 @@ def _place(seed: int, key: str, turn: int) -> float:
 
 
 class _Endpoint:
-    """Asks an OpenAI-compatible endpoint."""
+    """Asks an OpenAI-compatible endpoint; a request of ours has its pictures before the text."""
 
     def __init__(self, chat: ChatConfig, system: str, cache: Path) -> None:
         self._client, self._system = ChatClient(chat, cache=cache), system
 
     def __call__(self, questions: Sequence[Question]) -> list[str | Reason]:
         requests = [
-            ChatRequest(question.text, images=question.images, system=self._system) for question in questions
+            ChatRequest(question.text, images=question.asked.images, system=self._system)
+            for question in questions
+            if SLOT not in question.text
         ]
-        answers = self._client.ask_many(requests, title="ask the teacher")
-        return [each.text.strip() if isinstance(each, ChatAnswer) else each for each in answers]
+        answers = iter(self._client.ask_many(requests, title="ask the teacher"))
+        said = [Reason("interleaved") if SLOT in each.text else next(answers) for each in questions]
+        return [each.text.strip() if isinstance(each, ChatAnswer) else each for each in said]
 
 
 class _Checkpoint:
@@ -222,25 +221,19 @@ class _Checkpoint:
         self._known: dict[str, str | Reason] = {}
 
     def __call__(self, questions: Sequence[Question]) -> list[str | Reason]:
-        single = [len(question.images) <= 1 for question in questions]
         digests = [self._digest(question) for question in questions]
-        wanted = {
-            digest: question for digest, question, one in zip(digests, questions, single, strict=True) if one
-        }
+        wanted = dict(zip(digests, questions, strict=True))
         with Journal(self._cache, self._take) as journal:
             # All of them or none: an answer depends, in its last bit, on what it is padded with.
             if wanted.keys() - self._known.keys():
                 for digest, answer in zip(wanted, self._generate(list(wanted.values())), strict=True):
                     said = {"code": answer.code} if isinstance(answer, Reason) else {"text": answer}
                     journal.append({"key": digest, **said})
-        return [
-            self._known[digest] if one else Reason("many_pictures")
-            for digest, one in zip(digests, single, strict=True)
-        ]
+        return [self._known[digest] for digest in digests]
 
     def _digest(self, question: Question) -> str:
-        pictures = [hashlib.sha256(image).hexdigest() for image in question.images]
-        identity = [*self._identity, question.text, pictures]
+        pictures = [hashlib.sha256(image).hexdigest() for image in question.asked.images]
+        identity = [*self._identity, question.asked.messages, pictures]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def _take(self, record: dict[str, Any]) -> None:
@@ -248,7 +241,7 @@ class _Checkpoint:
 
     def _generate(self, questions: Sequence[Question]) -> list[str | Reason]:
         self._teacher = self._teacher or self._load()
-        prompts = [Prompt(_picture(question), question.text) for question in questions]
+        prompts = [question.asked.prompt() for question in questions]
         answers = generate(
             self._teacher.model,
             self._teacher.family.processor,
@@ -258,9 +251,3 @@ class _Checkpoint:
             title="the teacher answers",
         )
         return [Reason("truncated") if not each.ended else each.text or Reason("empty") for each in answers]
-
-
-def _picture(question: Question) -> Image.Image | None:
-    if not question.images:
-        return None
-    return Image.open(io.BytesIO(question.images[0])).convert("RGB")

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from components.errors import OpsinError
-from components.loader import Sample
+from components.loader import Asked, Sample
 
 
 @dataclass(frozen=True)
 class Question:
-    """One held-out turn: a question about an image, with the ground truth."""
+    """One held-out turn, with the ground truth."""
 
     key: str
-    """The image's sample."""
+    """Of its sample."""
     turn: int
     """Index of the turn in its sample."""
     category: str
@@ -24,8 +24,8 @@ class Question:
     """`<category>/<held-out group>`."""
     question: str
     answer: str
-    image: bytes | None
-    """Encoded, as it lies in the shard."""
+    asked: Asked
+    """The question with its pictures and, in a chat, with what was said before it."""
 
 
 def choose(samples: Iterable[Sample], limit: int, seed: int) -> list[Question]:
@@ -36,15 +36,15 @@ def choose(samples: Iterable[Sample], limit: int, seed: int) -> list[Question]:
 
     Raises:
         OpsinError: no sample has a question.
+        SourceError: a sample's texts have not as many places as it has pictures.
     """
     ranked: dict[str, list[tuple[str, Question]]] = defaultdict(list)
     for sample in samples:
         group = f"{sample.category}/{sample.group}" if sample.group else sample.category
         for index, turn in enumerate(sample.turns):
             rank = hashlib.sha256(f"{seed}:{sample.key}:{index}".encode()).hexdigest()
-            question = Question(
-                sample.key, index, sample.category, group, turn.question, turn.answer, sample.image
-            )
+            asked = sample.asked(index)
+            question = Question(sample.key, index, sample.category, group, turn.question, turn.answer, asked)
             ranked[group].append((rank, question))
     if not ranked:
         raise OpsinError(

@@ -9,23 +9,19 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from io import BytesIO
 from typing import Any, Final
 
 import pandas as pd
 import torch
-from PIL import Image
 
 from components.artifacts import Checkpoint, Dataset, Scores
 from components.config import EvaluateConfig
-from components.errors import SourceError
 from components.evaluate import measure, question_only
 from components.evaluate.questions import Question, choose
 from components.gates import GateResult, quality
 from components.loader import read_samples
-from components.loader.samples import FEATURES
 from components.stage import Fields, Run, stage
-from components.vlm import Generation, Prompt, assert_contract, generate, load_model, load_processor
+from components.vlm import Generation, assert_contract, generate, load_model, load_processor
 
 SAMPLES_PER_GROUP: Final = 12
 """Generations shown in the report."""
@@ -83,9 +79,9 @@ def evaluate(
 def _without_image(questions: list[Question], categories: tuple[str, ...]) -> list[Question]:
     """The same questions, their pictures taken away."""
     return [
-        replace(question, image=None)
+        replace(question, asked=question.asked.blind())
         for question in questions
-        if question.category in categories and question.image is not None
+        if question.category in categories and question.asked.images
     ]
 
 
@@ -97,7 +93,7 @@ def _answer(
     device = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     model = load_model(checkpoint.path, expected_contract=checkpoint.contract)
     model.to(torch.device(device))  # type: ignore[arg-type]  # transformers types `to` as a bound method of Module
-    prompts = [Prompt(_image(question), question.question) for question in questions]
+    prompts = [question.asked.prompt() for question in questions]
     return generate(
         model,
         load_processor(checkpoint.path),
@@ -106,16 +102,6 @@ def _answer(
         batch_size=config.batch_size,
         title=f"evaluate {label}",
     )
-
-
-def _image(question: Question) -> Image.Image | None:
-    if question.image is not None and question.image.startswith(FEATURES):
-        raise SourceError(
-            "the dataset holds features of a tower, and no pictures to ask about",
-            where=f"sample {question.key}",
-            fix="evaluate on a dataset that delivers pictures (curate.delivery)",
-        )
-    return None if question.image is None else Image.open(BytesIO(question.image)).convert("RGB")
 
 
 def _contract_kept(checkpoint: Checkpoint) -> GateResult:
@@ -165,17 +151,17 @@ def _metrics(frame: pd.DataFrame, table: dict[str, dict[str, Any]]) -> dict[str,
 
 
 def _keep_samples(run: Run, questions: list[Question], frame: pd.DataFrame) -> None:
-    """The first generations of each group (the choice is already random) with their images."""
+    """The first generations of each group (the choice is already random), each with its first image."""
     directory = run.logs / "samples"
     directory.mkdir(exist_ok=True)
     shown: list[dict[str, Any]] = []
     frame = frame.reset_index(drop=True)
     for group, rows in frame.groupby("group", sort=True):
         for number, (index, row) in enumerate(rows.head(SAMPLES_PER_GROUP).iterrows()):
-            image = _image(questions[int(str(index))])
+            images = questions[int(str(index))].asked.prompt().images
             name = f"{re.sub(r'[^a-z0-9]+', '-', str(group).lower())}-{number:02d}.png"
-            if image is not None:
-                image.save(directory / name)
+            if images:
+                images[0].save(directory / name)
             shown.append(
                 {
                     "group": str(group),
@@ -186,7 +172,7 @@ def _keep_samples(run: Run, questions: list[Question], frame: pd.DataFrame) -> N
                     "correct": bool(row["correct"]),
                     "question_only_prediction": row["question_only_prediction"],
                     "ended": bool(row["ended"]),
-                    "image": f"samples/{name}" if image is not None else None,
+                    "image": f"samples/{name}" if images else None,
                 }
             )
     (run.logs / "samples.json").write_text(json.dumps(shown, indent=1, ensure_ascii=False))

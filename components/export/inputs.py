@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from transformers import Idefics3Processor
 
 from components.artifacts import Dataset
 from components.errors import OpsinError
-from components.loader import Sample, read_samples
-from components.vlm import messages
+from components.loader import Asked, read_samples
+from components.vlm import prompt_inputs
 
 
 @dataclass(frozen=True)
@@ -42,27 +40,23 @@ def draw(dataset: Dataset, processor: Idefics3Processor, count: int, seed: int) 
     """`count` prompts of the test split in one padded batch, and the first of them once more alone.
 
     Raises:
-        OpsinError: the test split has no image.
+        OpsinError: the test split has no image that a first question is about.
+        SourceError: a sample's texts have not as many places as it has pictures.
     """
-    samples = [sample for sample in read_samples(dataset, "test") if sample.image is not None]
-    if not samples:
+    asked = [each for sample in read_samples(dataset, "test") if (each := sample.asked(0)).images]
+    if not asked:
         raise OpsinError(
             "no held-out image to compare runtimes on",
             where=f"test split of {dataset.uri}",
             fix="add a source with a held-out group to [curate]",
         )
-    samples.sort(key=lambda sample: sample.key)
-    chosen = random.Random(seed).sample(samples, min(count, len(samples)))
+    asked.sort(key=lambda each: each.key)
+    chosen = random.Random(seed).sample(asked, min(count, len(asked)))
     return [_batch(chosen, processor), _batch(chosen[:1], processor)]
 
 
-def _batch(samples: Sequence[Sample], processor: Idefics3Processor) -> Batch:
-    images = [[Image.open(io.BytesIO(sample.image)).convert("RGB")] for sample in samples if sample.image]
-    texts = [
-        processor.apply_chat_template(messages(sample.turns[0].question), add_generation_prompt=True)
-        for sample in samples
-    ]
-    inputs = processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
+def _batch(asked: Sequence[Asked], processor: Idefics3Processor) -> Batch:
+    inputs = prompt_inputs(processor, [each.prompt() for each in asked])
     # Prompts with fewer tiles are padded with empty ones, which only transformers' models leave out.
     real_N = inputs["pixel_attention_mask"].flatten(0, 1).flatten(1).any(dim=1)
     return Batch(

@@ -6,12 +6,13 @@ from components.loader.encode import Encoded, encode
 from components.loader.feed import Feed, Step
 from components.loader.plan import Item, Pack, Plan, load_plan, save_plan
 from components.loader.planning import Packing, Part, make_plan, pack_once
-from components.loader.samples import SLOT, Sample, Turn, iter_samples, read_samples
+from components.loader.samples import SLOT, Asked, Sample, Turn, iter_samples, read_samples
 from components.loader.shards import iter_shards, read_manifest
 
 __all__ = [
     "IGNORED",
     "SLOT",
+    "Asked",
     "Batch",
     "Collator",
     "Encoded",

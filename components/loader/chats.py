@@ -51,7 +51,7 @@ class Writer:
         """
         self._assert_plain(sample)
         if sample.chat:
-            return Chat("", (self._chat(sample, None, grids),))
+            return Chat("", (self._chat(sample, 0, grids),))
         if slotted(sample):
             return Chat("", tuple(self._chat(sample, turn, grids) for turn in range(len(sample.turns))))
         return self._turns(sample, grids)
@@ -92,16 +92,10 @@ class Writer:
     def _until_end(self, text: str) -> str:
         return text[: text.index(self.end) + len(self.end)]
 
-    def _chat(self, sample: Sample, turn: int | None, grids: Sequence[Grid]) -> Unit:
+    def _chat(self, sample: Sample, turn: int, grids: Sequence[Grid]) -> Unit:
         """Turns that follow one another, or one with places for pictures."""
         messages = sample.messages(turn)
         whole, learned = self.family.chat(messages), list[Span]()
-        if (places := whole.count(self.family.marker)) != len(grids):
-            raise SourceError(
-                f"a text has {places} places for {len(grids)} pictures",
-                where=f"sample {sample.key}",
-                fix="give every picture its place in the text, or none of them",
-            )
         until = 0
         for number in range(0, len(messages), 2):
             prompt = self._prompt(whole, self.family.chat(messages[: number + 1], generate=True))

@@ -7,6 +7,7 @@ the questions say with `SLOT` where each stands.
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from collections.abc import Collection, Iterator
@@ -14,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from PIL import Image
+
 from components.artifacts import Dataset
 from components.errors import SourceError
 from components.loader.shards import iter_shards
+from components.vlm import Prompt
 
 SLOT: Final = "\N{OBJECT REPLACEMENT CHARACTER}"
 """Stands in a question where a picture belongs."""
@@ -42,6 +46,47 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A turn as a model is asked it."""
+
+    key: str
+    """Of the sample."""
+    messages: list[dict[str, Any]]
+    """The chat up to the answer, as `apply_chat_template` takes it."""
+    images: tuple[bytes, ...]
+    """Those that the chat shows, in the order of their places."""
+
+    def prompt(self) -> Prompt:
+        """With the pictures opened.
+
+        Raises:
+            SourceError: the sample has features of a tower in their place.
+        """
+        return Prompt(tuple(map(self._open, self.images)), self.messages)
+
+    def blind(self) -> Asked:
+        """The same without its pictures."""
+        texts = [
+            "".join(part["text"] for part in message["content"] if part["type"] == "text")
+            for message in self.messages
+        ]
+        messages = [
+            {"role": message["role"], "content": [{"type": "text", "text": text}]}
+            for message, text in zip(self.messages, texts, strict=True)
+        ]
+        return Asked(self.key, messages, ())
+
+    def _open(self, image: bytes) -> Image.Image:
+        if image.startswith(FEATURES):
+            raise SourceError(
+                "the dataset holds features of a tower, and no pictures to ask about",
+                where=f"sample {self.key}",
+                fix="take a dataset that delivers pictures (curate.delivery)",
+            )
+        return Image.open(io.BytesIO(image)).convert("RGB")
+
+
+@dataclass(frozen=True)
 class Sample:
     """Pictures with one or more turns."""
 
@@ -64,28 +109,44 @@ class Sample:
         """The first picture."""
         return self.images[0] if self.images else None
 
-    def messages(self, turn: int | None = None, *, image: bool = True) -> list[dict[str, Any]]:
-        """The whole chat, or one turn of independent ones, as `apply_chat_template` takes it.
+    def messages(self, turn: int = 0) -> list[dict[str, Any]]:
+        """The whole chat, or that turn of independent ones, as `apply_chat_template` takes it.
 
-        Args:
-            turn: Number of the turn; None in a chat.
-            image: Show the pictures; without them the text stands alone.
+        Raises:
+            SourceError: the texts have places for more pictures, or for fewer, than there are.
         """
-        asked = self.turns if turn is None else self.turns[turn : turn + 1]
-        slots = any(SLOT in each.question for each in asked)
+        turns = self.turns if self.chat else self.turns[turn : turn + 1]
+        slots = sum(each.question.count(SLOT) for each in turns)
+        if slots not in (0, len(self.images)):
+            raise SourceError(
+                f"a text has {slots} places for {len(self.images)} pictures",
+                where=f"sample {self.key}",
+                fix="give every picture its place in the text, or none of them",
+            )
         chat: list[dict[str, Any]] = []
-        for number, each in enumerate(asked):
-            first = [{"type": "image"}] * len(self.images) if image and not slots and number == 0 else []
+        for number, each in enumerate(turns):
+            first = [{"type": "image"}] * len(self.images) if not slots and number == 0 else []
             chat.append({"role": "user", "content": [*first, *_content(each.question)]})
             chat.append({"role": "assistant", "content": [{"type": "text", "text": each.answer}]})
         return chat
+
+    def asked(self, turn: int) -> Asked:
+        """The chat up to and without the answer of that turn, and the pictures shown until there: of a chat
+        behind all earlier turns with their true answers, of independent turns alone.
+
+        Raises:
+            SourceError: as `messages`.
+        """
+        messages = self.messages(turn)[: 2 * turn + 1 if self.chat else 1]
+        shown = sum(part["type"] == "image" for message in messages for part in message["content"])
+        return Asked(self.key, messages, self.images[:shown])
 
 
 def _content(question: str) -> list[dict[str, str]]:
     parts: list[dict[str, str]] = []
     for number, text in enumerate(question.split(SLOT)):
         parts += [{"type": "image"}] if number else []
-        parts += [{"type": "text", "text": text}] if text else []
+        parts += [{"type": "text", "text": text}] if text or SLOT not in question else []
     return parts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from transformers import PreTrainedModel
 
 from components.engine.loss import PackedLoss
 from components.gates.result import GateResult
 from components.loader import IGNORED, Collator, Item, Pack, Packing, Sample, pack_once
 from components.pretrain.meter import Progress
-from components.vlm import Prompt, generate
+from components.vlm import generate
 from components.vlm.families import Inputs
 from components.vlm.features import FEATURES
 
@@ -138,9 +136,9 @@ def loss_sane(progress: Progress, *, from_scratch: bool) -> GateResult:
 def generation_stops(
     model: PreTrainedModel, processor: Any, samples: Sequence[Sample], *, required: float
 ) -> GateResult:
-    """Share of greedy answers to validation questions that end by themselves."""
+    """Share of greedy answers to the first questions of validation samples that end by themselves."""
     chosen = samples[:: max(1, len(samples) // STOP_PROMPTS)][:STOP_PROMPTS]
-    prompts = [Prompt(_picture(sample), sample.turns[0].question) for sample in chosen]
+    prompts = [sample.asked(0).prompt() for sample in chosen]
     answers = generate(
         model, processor, prompts, max_new_tokens=STOP_TOKENS, batch_size=STOP_PROMPTS, title="stops?"
     )
@@ -171,7 +169,3 @@ def answers_end(frame: pd.DataFrame, *, required: float) -> GateResult:
         fix="train longer; check that the end token is labelled and differs from the padding token",
         evidence={"end_token_rate": rate, "prompts": len(frame)},
     )
-
-
-def _picture(sample: Sample) -> Image.Image | None:
-    return None if sample.image is None else Image.open(io.BytesIO(sample.image)).convert("RGB")

@@ -1,7 +1,7 @@
 """Models: a vision tower, a connector and a language model, their processor and its contract."""
 
 from components.vlm.contract import CONTRACT_FILE, assert_contract, contract, contract_hash
-from components.vlm.generation import Generation, Prompt, generate
+from components.vlm.generation import Generation, Prompt, generate, prompt_inputs
 from components.vlm.model import build_model, load_model, save, save_processor
 from components.vlm.processor import build_processor, load_processor, messages, source_processor
 from components.vlm.sources import (
@@ -31,6 +31,7 @@ __all__ = [
     "locate_source",
     "messages",
     "pin_sources",
+    "prompt_inputs",
     "save",
     "save_processor",
     "source_digest",

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
-from transformers import Idefics3Processor, PreTrainedModel
+from transformers import BatchFeature, Idefics3Processor, PreTrainedModel
 
 from components.progress import Bar
-from components.vlm.processor import messages
+from components.vlm.families import family_of
 from components.vlm.quiet import quiet
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question about an image, or about none."""
+    """A chat that the model goes on with, and the pictures that it shows."""
 
-    image: Image.Image | None
-    question: str
+    images: tuple[Image.Image, ...]
+    """In the order of their places in the messages."""
+    messages: Sequence[Mapping[str, Any]]
+    """As `apply_chat_template` takes them; the last is a user's."""
+
+    @property
+    def length(self) -> int:
+        """Characters of its texts."""
+        parts = [part for message in self.messages for part in message["content"]]
+        return sum(len(part["text"]) for part in parts if part["type"] == "text")
 
 
 @dataclass(frozen=True)
@@ -68,11 +77,27 @@ def generate(
     return [answers[index] for index in range(len(prompts))]
 
 
+def prompt_inputs(processor: Idefics3Processor, prompts: Sequence[Prompt]) -> BatchFeature:
+    """The model's inputs, left-padded.
+
+    Args:
+        prompts: All with images, or all without.
+    """
+    family = family_of(processor)
+    images = family.pictures([prompt.images for prompt in prompts]) if prompts[0].images else None
+    texts = [family.chat(prompt.messages, generate=True) for prompt in prompts]
+    inputs: BatchFeature = processor(
+        text=texts, images=images, padding=True, padding_side="left", return_tensors="pt"
+    )
+    return inputs
+
+
 def _batches(prompts: Sequence[Prompt], batch_size: int) -> Iterator[list[int]]:
-    """Indices by batch: with and without image apart, similar lengths together (little padding)."""
-    for with_image in (True, False):
-        chosen = [index for index, prompt in enumerate(prompts) if (prompt.image is not None) == with_image]
-        chosen.sort(key=lambda index: (len(prompts[index].question), index))
+    """Indices by batch: those with as many images together, the most first; of them similar lengths
+    (little padding)."""
+    for num_images in sorted({len(prompt.images) for prompt in prompts}, reverse=True):
+        chosen = [index for index, prompt in enumerate(prompts) if len(prompt.images) == num_images]
+        chosen.sort(key=lambda index: (prompts[index].length, index))
         for start in range(0, len(chosen), batch_size):
             yield chosen[start : start + batch_size]
 
@@ -85,16 +110,7 @@ def _answer(
     max_new_tokens: int,
     temperature: float,
 ) -> list[Generation]:
-    images = [[prompt.image] for prompt in prompts if prompt.image is not None]
-    texts = [
-        processor.apply_chat_template(
-            messages(prompt.question, image=prompt.image is not None), add_generation_prompt=True
-        )
-        for prompt in prompts
-    ]
-    inputs = processor(
-        text=texts, images=images or None, padding=True, padding_side="left", return_tensors="pt"
-    ).to(model.device)
+    inputs = prompt_inputs(processor, prompts).to(model.device)
     sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
     with quiet():
         output = model.generate(  # type: ignore[operator]  # a mixin, of which the base class knows nothing

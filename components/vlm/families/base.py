@@ -62,6 +62,10 @@ class Family(ABC):
         text: str = self.processor.apply_chat_template(list(messages), add_generation_prompt=generate)
         return text
 
+    def pictures(self, images: Sequence[Sequence[Image.Image]]) -> Sequence[Any]:
+        """The images of several texts as the processor takes them: a list for each text."""
+        return [list(each) for each in images]
+
     @abstractmethod
     def grid(self, width: int, height: int, *, shrink: int = 0) -> Grid:
         """How a picture of that size is cut, without looking at it.

@@ -33,6 +33,10 @@ class LlavaOnevisionFamily(Family):
         """Pixels of a crop's side."""
         return int(self.processor.image_processor.size["height"])
 
+    def pictures(self, images: Sequence[Sequence[Image.Image]]) -> Sequence[Any]:
+        """One list: of a list for each text the processor would show several as one crop each."""
+        return [image for each in images for image in each]
+
     def grid(self, width: int, height: int, *, shrink: int = 0) -> Grid:
         if not shrink:
             return height, width

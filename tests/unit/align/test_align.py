@@ -18,8 +18,9 @@ from components.align.training import preference_accuracy
 from components.artifacts import Checkpoint, Dataset, Preferences, digest_directory
 from components.config import AlignConfig, Execution
 from components.errors import GateFailed
+from components.loader import SLOT, Asked, Sample, Turn
 from components.trainers import Watch
-from components.vlm import load_model, load_processor, messages
+from components.vlm import load_model, load_processor, messages, prompt_inputs
 
 
 def _png(colour: str) -> bytes:
@@ -34,12 +35,28 @@ PAIRS = [
         turn=0,
         category="vqa",
         question="What color is the shape?",
+        messages=messages("What color is the shape?"),
         chosen=("red", "blue")[index % 2],
         rejected=("green", "no", "a yellow rectangle")[index % 3],
-        image=_png(("red", "blue")[index % 2]),
+        images=(_png(("red", "blue")[index % 2]),),
     )
     for index in range(20)
 ]
+CHAT = Sample(
+    key="chat",
+    category="vqa",
+    group="",
+    split="train",
+    images=(_png("red"), _png("green"), _png("blue")),
+    turns=(Turn(f"Is {SLOT} red?", "yes"), Turn(f"And {SLOT} or {SLOT}?", "no")),
+    chat=True,
+)
+
+
+def _about(asked: Asked) -> Pair:
+    return PAIRS[0].model_copy(
+        update={"key": asked.key, "messages": asked.messages, "images": asked.images, "rejected": "yes"}
+    )
 
 
 @pytest.fixture
@@ -75,7 +92,7 @@ def test_collator_prompt_is_what_generation_sees_and_answers_end_with_the_end_to
     batch = PairCollator(processor)([rows[index] for index in range(3)])
     for row in range(6):
         pair = PAIRS[row % 3]
-        image = Image.open(io.BytesIO(pair.image))
+        image = Image.open(io.BytesIO(pair.images[0]))
         chat = processor.apply_chat_template(messages(pair.question), add_generation_prompt=True)
         prompt = processor(text=[chat], images=[[image]], return_tensors="pt")
         ids, mask = batch["input_ids"][row], batch["completion_mask"][row].bool()
@@ -89,13 +106,31 @@ def test_collator_prompt_is_what_generation_sees_and_answers_end_with_the_end_to
         assert bool(batch["attention_mask"][row][mask].all())
 
 
+def test_collator_pictures_of_a_chat_stand_in_their_places(tiny_checkpoint: Checkpoint) -> None:
+    processor = load_processor(tiny_checkpoint.path)
+    asked = [CHAT.asked(0), CHAT.asked(1)]
+    rows = preference_dataset([_about(each) for each in asked])
+    batch = PairCollator(processor)([rows[0], rows[1]])
+    for row in range(4):
+        prompt = prompt_inputs(processor, [asked[row % 2].prompt()])
+        ids, mask = batch["input_ids"][row], batch["completion_mask"][row].bool()
+        length = prompt["input_ids"].shape[1]
+        assert torch.equal(ids[:length], prompt["input_ids"][0])
+        shown = len(asked[row % 2].images)
+        torch.testing.assert_close(batch["pixel_values"][row][:shown], prompt["pixel_values"][0])
+        assert not batch["pixel_attention_mask"][row][shown:].any()
+        answer = processor.tokenizer.decode(ids[mask].tolist()).strip()
+        assert answer == ("red" if row < 2 else "yes") + processor.tokenizer.eos_token
+
+
 def test_margins_equal_pairs_are_zero_and_batching_changes_nothing(tiny_checkpoint: Checkpoint) -> None:
     model, processor = load_model(tiny_checkpoint.path), load_processor(tiny_checkpoint.path)
     same = [pair.model_copy(update={"rejected": pair.chosen}) for pair in PAIRS[:3]]
     torch.testing.assert_close(margins(model, processor, same, batch_size=2), torch.zeros(3))
-    one_by_one = margins(model, processor, PAIRS[:5], batch_size=1)
+    pairs = [*PAIRS[:4], _about(CHAT.asked(1)), _about(CHAT.asked(0))]
+    one_by_one = margins(model, processor, pairs, batch_size=1)
     torch.testing.assert_close(
-        one_by_one, margins(model, processor, PAIRS[:5], batch_size=5), atol=1e-4, rtol=1e-4
+        one_by_one, margins(model, processor, pairs, batch_size=6), atol=1e-4, rtol=1e-4
     )
 
 

@@ -17,8 +17,16 @@ def _said(*texts: str, ended: bool = True) -> list[Generation]:
 
 
 def _pair(key: str, *, chosen: str = "red", rejected: str = "blue") -> Pair:
+    asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
     return Pair(
-        key=key, turn=0, category="vqa", question="?", chosen=chosen, rejected=rejected, image=key.encode()
+        key=key,
+        turn=0,
+        category="vqa",
+        question="?",
+        messages=asked,
+        chosen=chosen,
+        rejected=rejected,
+        images=(key.encode(), b"more"),
     )
 
 

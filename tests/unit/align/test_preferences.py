@@ -9,16 +9,26 @@ import pytest
 
 from components.align import prefer
 from components.align.pairs import Pair, read_pairs
-from components.align.preferences import choose_questions, distinct_pairs, enough_pairs
+from components.align.preferences import choose_questions, distinct_pairs, enough_pairs, make_pairs
 from components.answers import is_correct, normalise
 from components.artifacts import Checkpoint, Dataset
 from components.config import AlignConfig, Execution, PreferConfig
 from components.errors import GateFailed
-from components.loader import read_samples
+from components.loader import SLOT, Sample, Turn, read_samples
+from components.vlm import Generation
 
 
 def _pair(key: str, chosen: str, rejected: str) -> Pair:
-    return Pair(key=key, turn=0, category="vqa", question="?", chosen=chosen, rejected=rejected, image=b"")
+    return Pair(
+        key=key,
+        turn=0,
+        category="vqa",
+        question="?",
+        messages=[],
+        chosen=chosen,
+        rejected=rejected,
+        images=(),
+    )
 
 
 def _config(workspace: Path, **fields: object) -> PreferConfig:
@@ -54,6 +64,18 @@ def test_choose_questions_more_than_there_are_gives_every_turn_once(tiny_dataset
     assert len({(question.sample.key, question.turn) for question in questions}) == len(questions)
 
 
+def test_pair_of_a_chat_holds_what_was_said_and_shown_before_the_answer() -> None:
+    turns = (Turn("Hello?", "hi"), Turn(f"Is {SLOT} red?", "yes"), Turn(f"And {SLOT}?", "no"))
+    chat = Sample("chat", "vqa", "", "train", (b"one", b"two"), turns, chat=True)
+    questions = sorted(choose_questions([chat], num=10, seed=0), key=lambda question: question.turn)
+    assert [question.turn for question in questions] == [1, 2], "the first turn shows no picture"
+    said = [[Generation("blue", (1,), ended=True)]] * 2
+    first, second = make_pairs(questions, said)
+    assert (first.images, second.images) == ((b"one",), (b"one", b"two"))
+    assert second.messages == chat.asked(2).messages
+    assert (second.question, second.chosen, second.rejected) == (f"And {SLOT}?", "no", "blue")
+
+
 def test_prefer_random_checkpoint_too_few_pairs_fails_its_gate(
     tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
 ) -> None:
@@ -66,7 +88,7 @@ def test_prefer_random_checkpoint_too_few_pairs_fails_its_gate(
 def test_prefer_asks_only_about_the_categories_named(
     tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
 ) -> None:
-    known = sorted({each.category for each in read_samples(tiny_dataset, "train") if each.image})
+    known = sorted({each.category for each in read_samples(tiny_dataset, "train") if each.images})
     for named, asked in (((), known), (tuple(known[:1]), known[:1])):
         config = _config(tmp_path, categories=named, prompts=60)
         pairs = read_pairs(prefer(config=config, checkpoint=tiny_checkpoint, dataset=tiny_dataset).path)

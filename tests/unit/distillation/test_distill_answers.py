@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_server import ChatServer, Said, prompt_of, serve
+from PIL import Image
 
 from components.artifacts import Checkpoint, Dataset
 from components.config import DistillConfig, Execution
@@ -15,7 +17,7 @@ from components.distillation import Answers, teacher_answers
 from components.distillation import answers as answering
 from components.errors import ConfigError, ServerError
 from components.loader import SLOT, Sample, Turn, read_samples
-from components.vlm import Generation
+from components.vlm import Generation, Prompt
 
 CATEGORIES = ("vqa", "caption", "digits", "chart")
 Ask = Callable[..., Answers]
@@ -150,7 +152,7 @@ def test_chats_and_texts_with_pictures_inside_keep_their_answers(
     plain, png = Turn("What?", "own"), (b"\x89PNG",)
     samples = [
         Sample("chat", "vqa", "", "train", png, (plain, plain), chat=True),
-        Sample("inside", "vqa", "", "train", png, (Turn(f"Here {SLOT}?", "own"),)),
+        Sample("inside", "vqa", "", "train", png, (Turn(f"Here {SLOT}?", "own"), Turn(f"{SLOT}?", "own"))),
         Sample("features", "vqa", "", "train", (b"\x93NUMPY",), (plain,)),
         Sample("text", "vqa", "", "train", (), (plain,)),
     ]
@@ -158,7 +160,30 @@ def test_chats_and_texts_with_pictures_inside_keep_their_answers(
     with serve(lambda body: Said("taught")) as server:
         answers = ask({"chat": _chat(server)})
     assert answers.texts == {"text": {0: "taught"}}
-    assert answers.kept == {"chat": 2, "interleaved": 1, "no_picture": 1}
+    assert answers.kept == {"chat": 2, "interleaved": 2, "no_picture": 1}
+
+
+def test_checkpoint_is_asked_with_every_picture_in_its_place(
+    ask: Ask, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = tuple(sample.images[0] for sample in read_samples(tiny_dataset, "train")[:2])
+    turns = (Turn(f"Is {SLOT} like {SLOT}?", "own"), Turn("How many?", "own"))
+    sample = Sample("two", "vqa", "", "train", pictures, turns)
+    asked = list[Prompt]()
+
+    def generate(model: Any, processor: Any, prompts: Any, **options: Any) -> list[Generation]:
+        asked.extend(prompts)
+        return [Generation(str(number), (1,), ended=True) for number in range(len(prompts))]
+
+    monkeypatch.setattr(answering, "iter_samples", lambda dataset, split: iter([sample]))
+    monkeypatch.setattr(answering, "generate", generate)
+    answers = ask({"max_new_tokens": 7}, teacher=str(tiny_checkpoint.path))
+    assert answers.texts == {"two": {0: "0", 1: "1"}} and not answers.kept
+    for turn, prompt in enumerate(asked):
+        assert prompt.messages == sample.asked(turn).messages
+        assert [image.tobytes() for image in prompt.images] == [
+            Image.open(io.BytesIO(picture)).convert("RGB").tobytes() for picture in pictures
+        ]
 
 
 def test_checkpoint_answers_once_and_only_what_it_ends_counts(
@@ -167,12 +192,13 @@ def test_checkpoint_answers_once_and_only_what_it_ends_counts(
     asked = list[str]()
 
     def generate(model: Any, processor: Any, prompts: Any, **options: Any) -> list[Generation]:
-        asked.extend(prompt.question for prompt in prompts)
-        assert all(prompt.image is not None and prompt.image.mode == "RGB" for prompt in prompts)
+        questions = [str(prompt.messages) for prompt in prompts]
+        asked.extend(questions)
+        assert all([image.mode for image in prompt.images] == ["RGB"] for prompt in prompts)
         assert options["max_new_tokens"] == 7
         return [
-            Generation("" if "red" in each.question else "seen", (1,), ended="digits" not in each.question)
-            for each in prompts
+            Generation("" if "red" in each else "seen", (1,), ended="digits" not in each)
+            for each in questions
         ]
 
     monkeypatch.setattr(answering, "generate", generate)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from components.artifacts import Checkpoint, Dataset, Scores, digest_directory
 from components.config import EvaluateConfig, Execution
 from components.errors import ContractMismatch, GateFailed
-from components.evaluate import evaluate
+from components.evaluate import evaluate, scoring
 from components.gates.quality import read_predictions
+from components.loader import SLOT, Sample, Turn
+from components.vlm import Prompt, generate, load_model, load_processor
 
 GROUPS = {"vqa/official_test", "caption/unseen_vendor", "digits/unseen_digits", "chart/unseen_packages"}
 
@@ -21,6 +26,12 @@ GROUPS = {"vqa/official_test", "caption/unseen_vendor", "digits/unseen_digits", 
 def configured(workspace: Path, **fields: object) -> EvaluateConfig:
     wanted = {"max_new_tokens": 6, "min_end_token_rate": 0.0, "bootstrap": 200, **fields}
     return EvaluateConfig.model_validate({"execution": Execution(workspace=workspace), **wanted})
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def perfect(directory: Path, scores: Scores) -> Scores:
@@ -75,6 +86,42 @@ def test_evaluate_without_image_asks_again_and_a_model_that_does_not_look_fails(
         evaluate(
             config=blocking, checkpoint=tiny_checkpoint, dataset=tiny_dataset, label="pretrain", baseline=None
         )
+
+
+def test_evaluate_second_turn_of_a_chat_sees_the_first_and_its_own_picture(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = (Turn("What color is the shape?", "red"), Turn(f"And in {SLOT} and {SLOT}?", "blue"))
+    pictures = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    sample = Sample("chat", "vqa", "", "test", tuple(map(_png, pictures)), turns, chat=True)
+    asked = list[Prompt]()
+
+    def listening(model: Any, processor: Any, prompts: list[Prompt], **options: Any) -> Any:
+        asked.extend(prompts)
+        return generate(model, processor, prompts, **options)
+
+    monkeypatch.setattr(scoring, "read_samples", lambda dataset, split: [sample])
+    monkeypatch.setattr(scoring, "generate", listening)
+    config = configured(tmp_path, without_image=["vqa"])
+    inputs = {"checkpoint": tiny_checkpoint, "dataset": tiny_dataset, "baseline": None}
+    scores = evaluate(config=config, label="pretrain", **inputs)  # type: ignore[arg-type]
+    first, second = sorted(asked[:2], key=lambda prompt: prompt.length)
+    (blind,) = asked[2:]
+    assert first.images == () and [len(each.images) for each in (second, blind)] == [2, 0]
+    assert [each.tobytes() for each in second.images] == [each.tobytes() for each in pictures]
+    chat = load_processor(tiny_checkpoint.path).apply_chat_template(list(second.messages))
+    before = "User: What color is the shape?<end_of_utterance>\nAssistant:red<end_of_utterance>\n"
+    assert before in chat.replace("Assistant: ", "Assistant:")
+    assert "User: And in <image> and <image>?<end_of_utterance>" in chat
+    assert "User: And in  and ?" in load_processor(tiny_checkpoint.path).apply_chat_template(
+        list(blind.messages)
+    )
+    frame = pd.read_parquet(scores.path / "predictions.parquet").set_index("turn")
+    model, processor = load_model(tiny_checkpoint.path), load_processor(tiny_checkpoint.path)
+    (alone,) = generate(model, processor, [second], max_new_tokens=6, batch_size=1)
+    assert frame["prediction"][1] == alone.text
+    shown = json.loads((scores.path.parent / "logs" / "samples.json").read_text())
+    assert [row["image"] is not None for row in sorted(shown, key=lambda row: row["answer"])] == [True, False]
 
 
 def test_evaluate_twice_gives_the_same_content(

@@ -7,11 +7,13 @@ import pytest
 from components.evaluate.measure import has_loop, predictions, scores
 from components.evaluate.questions import Question
 from components.gates.quality import Bootstrap
+from components.loader import Asked
 from components.vlm import Generation
 
 
 def question(index: int, answer: str, group: str = "vqa/official_test") -> Question:
-    return Question(f"k{index}", 0, group.split("/")[0], group, "What color?", answer, None)
+    key = f"k{index}"
+    return Question(key, 0, group.split("/")[0], group, "What color?", answer, Asked(key, [], ()))
 
 
 def said(text: str, *ids: int, ended: bool = True) -> Generation:

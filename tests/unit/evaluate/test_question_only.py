@@ -67,5 +67,5 @@ def test_answers_for_a_category_without_training_samples_are_none(
     tmp_path: Path, tiny_dataset: Dataset
 ) -> None:
     test = [s for s in read_samples(tiny_dataset, "test") if s.category == "vqa"]
-    strange = [type(s)(s.key, "maps", s.group, s.split, s.image, s.turns) for s in test]
+    strange = [type(s)(s.key, "maps", s.group, s.split, s.images, s.turns) for s in test]
     assert answers(tiny_dataset, strange, tmp_path) == {}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from components.errors import OpsinError
 from components.evaluate.questions import choose
-from components.loader import Sample, Turn
+from components.loader import SLOT, Sample, Turn
 
 
 def samples(count: int, group: str = "official_test") -> list[Sample]:
@@ -35,6 +35,20 @@ def test_choice_takes_the_limit_from_every_group() -> None:
 
 def test_choice_with_another_seed_is_another() -> None:
     assert choose(samples(40), 10, 0) != choose(samples(40), 10, 1)
+
+
+def test_choice_of_a_later_turn_of_a_chat_holds_what_came_before_it() -> None:
+    turns = (Turn(f"Is {SLOT} red?", "yes"), Turn(f"And {SLOT}?", "no"))
+    chat = Sample("chat", "vqa", "", "test", (b"one", b"two"), turns, chat=True)
+    first, second = sorted(choose([chat], 10, 0), key=lambda question: question.turn)
+    assert (first.question, first.asked.images) == (f"Is {SLOT} red?", (b"one",))
+    assert (second.question, second.answer, second.asked.images) == (f"And {SLOT}?", "no", (b"one", b"two"))
+    said = [part for message in second.asked.messages for part in message["content"]]
+    assert [part.get("text", part["type"]) for part in said] == [
+        *("Is ", "image", " red?"),
+        "yes",
+        *("And ", "image", "?"),
+    ]
 
 
 def test_choice_from_nothing_is_refused() -> None:

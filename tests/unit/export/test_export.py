@@ -14,10 +14,11 @@ import torch
 from components.artifacts import Bundle, Checkpoint, Dataset, Record, digest_directory
 from components.config import Execution, ExportConfig, ModelConfig
 from components.errors import ContractMismatch, GateFailed
-from components.export import export, parity
+from components.export import export, inputs, parity
 from components.export.inputs import draw
 from components.export.onnx_graphs import write
 from components.export.onnx_runtime import OnnxModel
+from components.loader import SLOT, Sample, Turn, read_samples
 from components.vlm import build_model, build_processor, load_model, load_processor, save
 
 FILES = ("decoder.onnx", "embed_tokens.onnx", "manifest.json", "vision_encoder.onnx")
@@ -91,6 +92,27 @@ def test_compare_onnx_other_weights_differ_and_the_gate_fails(
     gate = parity.onnx_close(difference, 1e-4)
     assert not gate.passed
     assert gate.blocking
+
+
+def test_draw_shows_every_picture_and_the_graphs_read_them_all(
+    bundle: Bundle, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = (sample.images[0] for sample in read_samples(tiny_dataset, "test")[:3])
+    samples = [
+        Sample("a", "vqa", "", "test", (one, two), (Turn(f"Is {SLOT} like {SLOT}?", "no"),)),
+        Sample("b", "vqa", "", "test", (three,), (Turn("What color is the shape?", "red"),)),
+        Sample("c", "vqa", "", "test", (three,), (Turn("Hi?", "hi"), Turn(f"{SLOT}?", "red")), chat=True),
+    ]
+    monkeypatch.setattr(inputs, "read_samples", lambda dataset, split: samples)
+    processor = load_processor(tiny_checkpoint.path)
+    batches = draw(tiny_dataset, processor, 3, seed=0)
+    assert batches[0].size == 2, "a first turn without a picture is not asked"
+    assert len(batches[0].pixel_values) == 3
+    tokens = (batches[0].input_ids == processor.image_token_id).sum(dim=1) // processor.image_seq_len
+    assert sorted(tokens.tolist()) == [1, 2]
+    model = load_model(tiny_checkpoint.path)
+    difference = parity.compare_onnx(model, OnnxModel(bundle.path / "onnx", threads=1), batches)
+    assert parity.onnx_close(difference, 1e-4).passed
 
 
 @pytest.mark.parametrize(

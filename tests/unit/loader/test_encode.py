@@ -27,7 +27,7 @@ from components.loader import (
 )
 from components.loader.pixels import CachedImages, StreamedImages
 from components.loader.shards import ShardReader
-from components.vlm import load_processor, messages
+from components.vlm import load_processor, messages, prompt_inputs
 from components.vlm.families import Family, family_of
 
 HOW = Packing(pack_tokens=512, pack_images=8, packs_per_step=1)
@@ -42,7 +42,7 @@ def test_read_samples_split_and_categories_are_those_asked_for(tiny_dataset: Dat
     samples = read_samples(tiny_dataset, "test", categories={"vqa"})
     assert len(samples) == 4
     assert {sample.group for sample in samples} == {"official_test"}
-    assert all(sample.image is not None and sample.split == "test" for sample in samples)
+    assert all(sample.images and sample.split == "test" for sample in samples)
 
 
 def test_read_samples_unknown_split_names_the_dataset(tiny_dataset: Dataset) -> None:
@@ -69,7 +69,7 @@ def test_encode_every_turn_equals_the_processor_chat_template(
     number = 0
     for index, sample in enumerate(samples):
         trunk = turns.trunk(index)
-        picture = Image.open(io.BytesIO(sample.image or b""))
+        picture = Image.open(io.BytesIO(sample.images[0]))
         for turn in sample.turns:
             chat = processor.apply_chat_template(messages(turn.question, turn.answer, image=image))
             prompt = processor.apply_chat_template(
@@ -92,10 +92,10 @@ def test_encode_every_turn_equals_the_processor_chat_template(
 
 def test_collator_pixels_equal_the_processor(tiny_dataset: Dataset, family: Family) -> None:
     sample = read_samples(tiny_dataset, "test")[0]
-    larger = Image.open(io.BytesIO(sample.image or b"")).resize((100, 80))
+    larger = Image.open(io.BytesIO(sample.images[0])).resize((100, 80))
     png = io.BytesIO()
     larger.save(png, "PNG")
-    for content in (sample.image or b"", png.getvalue()):
+    for content in (sample.images[0], png.getvalue()):
         encoded = encode([dataclasses.replace(sample, images=(content,))], family)
         batch = Collator(encoded, family)(pack_once(encoded, [0], HOW))
         assert batch.images is not None
@@ -147,6 +147,33 @@ def test_encode_interleaved_chat_learns_every_answer_and_equals_the_processor(fa
     # It says where its pictures stand, so it is not shown without them.
     assert not encoded.plain_S[0]
     assert encoded.text_only.tokens_N.size == 0
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_encode_every_answer_stands_behind_what_is_asked(family: Family, chat: bool) -> None:
+    pictures = (_picture("red"), _picture("blue", (100, 80)))
+    apart = (Turn(f"Is {SLOT} red?", "yes"), Turn(f"And {SLOT} there?", "no"), Turn("Thanks.", "bye"))
+    together = (
+        Turn(f"Is {SLOT} like {SLOT}?", "no"),
+        Turn(f"{SLOT}{SLOT} two?", "yes"),
+        Turn("In front?", "yes"),
+    )
+    sample = _sample(images=pictures, turns=apart if chat else together, chat=chat)
+    encoded = encode([sample], family)
+    batch = Collator(encoded, family)(pack_once(encoded, [0], HOW))
+    assert batch.images is not None
+    starts = encoded.with_image.start_T
+    for number, turn in enumerate(sample.turns):
+        unit = slice(starts[0], starts[1]) if chat else slice(starts[number], starts[number + 1])
+        ours, learned = encoded.with_image.tokens_N[unit].tolist(), encoded.with_image.label_N[unit]
+        begins = np.flatnonzero(learned & ~np.roll(learned, 1))[number if chat else 0]
+        asked = prompt_inputs(family.processor, [sample.asked(number).prompt()])
+        assert asked["input_ids"][0].tolist() == ours[:begins]
+        answer = family.tokenizer.decode(ours[begins:]).split("<end_of_utterance>")[0]
+        assert answer.strip() == turn.answer
+        shown = asked["pixel_values"][0].numpy()
+        assert len(shown) == (1 if chat and number == 0 else 2)
+        np.testing.assert_allclose(shown, batch.images["pixel_values"][0, : len(shown)].numpy(), atol=1 / 255)
 
 
 def test_encode_pictures_and_places_that_differ_in_number_name_the_sample(family: Family) -> None:

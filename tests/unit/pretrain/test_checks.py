@@ -24,7 +24,7 @@ from components.pretrain.measure import HeldOut
 from components.pretrain.meter import Progress
 from components.pretrain.train import Machine, Trainer
 from components.stage import Run
-from components.vlm import Prompt, build_model, generate, load_model, load_processor
+from components.vlm import build_model, generate, load_model, load_processor
 from components.vlm.families import Family, family_of
 
 HOW = Packing(pack_tokens=512, pack_images=8, packs_per_step=1)
@@ -161,7 +161,7 @@ def test_held_out_exact_match_is_what_greedy_generation_writes(
         )
     )
     asked = [(sample, turn) for sample in samples for turn in range(len(sample.turns))]
-    prompts = [Prompt(_open(sample.image), sample.turns[turn].question) for sample, turn in asked]
+    prompts = [sample.asked(turn).prompt() for sample, turn in asked]
     answers = generate(trainer.model, trainer.family.processor, prompts, max_new_tokens=8, batch_size=16)
     generated = {
         (sample.key, turn): float(answer.ended and answer.text == sample.turns[turn].answer)
@@ -169,12 +169,3 @@ def test_held_out_exact_match_is_what_greedy_generation_writes(
     }
     assert right == generated
     assert sum(right.values()) > 0
-
-
-def _open(content: bytes | None) -> object:
-    import io
-
-    from PIL import Image
-
-    assert content is not None
-    return Image.open(io.BytesIO(content)).convert("RGB")

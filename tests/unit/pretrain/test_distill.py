@@ -34,7 +34,7 @@ from components.pretrain.data import Corpus, prepare
 from components.pretrain.distill import DistilledLoss, Lesson, Losses
 from components.pretrain.launch import Job
 from components.pretrain.train import Trainer
-from components.vlm import Prompt, generate, load_model, load_processor
+from components.vlm import Prompt, generate, load_model, load_processor, messages
 from components.vlm.families import family_of
 
 Config = Callable[..., PretrainConfig]
@@ -300,7 +300,8 @@ def test_pretrain_texts_of_a_teacher_are_learned_and_measured_against_the_labels
     assert metrics["distill/answers"] == 96
     assert _curve(taught, "loss")[-1] < 0.3
     assert metrics["validation_loss"] > 1.5
-    prompts = [Prompt(Image.new("RGB", (64, 64)), question) for question in ("What color is it?", "Why?")]
+    picture = Image.new("RGB", (64, 64))
+    prompts = [Prompt((picture,), messages(question)) for question in ("What color is it?", "Why?")]
     processor = load_processor(taught.path)
     said = generate(load_model(taught.path), processor, prompts, max_new_tokens=8, batch_size=2)
     assert [each.text for each in said] == ["yellow", "yellow"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from components.artifacts import Checkpoint, Dataset, digest_directory
 from components.errors import ContractMismatch
@@ -36,15 +34,15 @@ def copy(tiny_checkpoint: Checkpoint, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def prompts(tiny_dataset: Dataset) -> list[Prompt]:
     samples = read_samples(tiny_dataset, "test")
-    return [
-        Prompt(Image.open(io.BytesIO(sample.image or b"")) if index % 3 else None, sample.turns[0].question)
-        for index, sample in enumerate(samples)
-    ]
+    asked = [sample.asked(0) for sample in samples]
+    return [(each if index % 3 else each.blind()).prompt() for index, each in enumerate(asked)]
 
 
 def test_save_loaded_again_gives_the_same_bytes(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
     model, processor = load_model(tiny_checkpoint.path), load_processor(tiny_checkpoint.path)
-    generate(model, processor, [Prompt(None, "Is it red?")], max_new_tokens=2, batch_size=1)
+    generate(
+        model, processor, [Prompt((), messages("Is it red?", image=False))], max_new_tokens=2, batch_size=1
+    )
     assert save(model, processor, tmp_path / "again") == tiny_checkpoint.contract
     assert digest_directory(tmp_path / "again") == tiny_checkpoint.digest
 

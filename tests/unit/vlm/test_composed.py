@@ -213,7 +213,11 @@ def test_generate_batched_answers_as_one_by_one_with_and_without_images(
 ) -> None:
     model, processor = load(made[architecture])
     shown = pictures(2)
-    prompts = [Prompt(shown[0], "What is it?"), Prompt(None, "Hello?"), Prompt(shown[1], "What is the size?")]
+    prompts = [
+        Prompt((shown[0],), messages("What is it?")),
+        Prompt((), messages("Hello?", image=False)),
+        Prompt((shown[1],), messages("What is the size?")),
+    ]
     batched = generate(model, processor, prompts, max_new_tokens=5, batch_size=3)
     single = [generate(model, processor, [each], max_new_tokens=5, batch_size=1)[0] for each in prompts]
     assert batched == single
