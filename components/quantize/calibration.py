@@ -6,7 +6,6 @@ The quantize environment loads no processor, so what crosses is tensors: batch N
 
 from __future__ import annotations
 
-import io
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,25 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 from transformers import BatchFeature, Idefics3Processor
 
 from components.errors import ConfigError
-from components.loader import Sample, Turn
-from components.vlm import messages
+from components.loader import Sample
 
 
 @dataclass(frozen=True)
 class Example:
-    """One single-turn chat."""
+    """One of independent turns, or a chat."""
 
     sample: Sample
-    turn: Turn
+    turn: int
+    """Of a chat its last."""
 
 
 def draw(samples: Sequence[Sample], weights: Mapping[str, float], count: int, seed: int) -> list[Example]:
-    """`count` samples, each category's share as in `weights`, one random turn of each.
+    """`count` samples, each category's share as in `weights`, one random turn of each, or all of a chat.
 
     A category with too few samples leaves its places to the others, the heaviest first.
 
@@ -55,27 +53,30 @@ def draw(samples: Sequence[Sample], weights: Mapping[str, float], count: int, se
         for category, places in _places(pools, weights, count).items()
         for sample in generator.sample(sorted(pools[category], key=lambda each: each.key), places)
     ]
-    return [Example(sample, generator.choice(sample.turns)) for sample in chosen]
+    return [
+        Example(sample, len(sample.turns) - 1 if sample.chat else generator.randrange(len(sample.turns)))
+        for sample in chosen
+    ]
 
 
 def write(examples: Sequence[Example], processor: Idefics3Processor, path: Path) -> int:
-    """Tokenize question and answer of `examples` into batches of equal length, as safetensors.
+    """Tokenize `examples`, answers included, into batches of equal length and as many tiles, as safetensors.
 
     Examples are never padded: padding would enter the Hessians as if it were data.
 
     Returns:
         Number of tokens written.
     """
-    batches: dict[tuple[int, bool], list[BatchFeature]] = defaultdict(list)
+    batches: dict[tuple[int, int], list[BatchFeature]] = defaultdict(list)
     for example in examples:
-        image = example.sample.image
-        chat = messages(example.turn.question, example.turn.answer, image=image is not None)
+        images = example.sample.asked(example.turn).prompt().images
         inputs = processor(
-            text=[processor.apply_chat_template(chat)],
-            images=[[Image.open(io.BytesIO(image)).convert("RGB")]] if image is not None else None,
+            text=[processor.apply_chat_template(example.sample.messages(example.turn))],
+            images=[list(images)] if images else None,
             return_tensors="pt",
         )
-        batches[inputs["input_ids"].shape[1], image is not None].append(inputs)
+        num_tiles = inputs["pixel_values"].shape[1] if images else 0
+        batches[inputs["input_ids"].shape[1], num_tiles].append(inputs)
     tensors = {
         f"{index:06d}.{name}": torch.cat([inputs[name] for inputs in batch]).contiguous()
         for index, (_, batch) in enumerate(sorted(batches.items(), key=lambda item: item[0]))

@@ -41,7 +41,7 @@ def quantize(
         bar.advance(0, note="drawing calibration samples")
         samples = read_samples(dataset, "train", categories=sorted(mixture.weights))
         # llm-compressor traces the model once, along the first batch: all of them must have images.
-        samples = [sample for sample in samples if sample.image is not None]
+        samples = [sample for sample in samples if sample.images]
         examples = calibration.draw(samples, mixture.weights, config.calibration_samples, config.seed)
         tokens = calibration.write(examples, load_processor(checkpoint.path), tensors)
         bar.advance(note=f"llm-compressor, log in {run.logs}")

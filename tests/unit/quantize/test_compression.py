@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from components.artifacts import Checkpoint, Dataset, Mixture, digest_directory
 from components.config import QuantizeConfig
 from components.errors import ContractMismatch, GateFailed
 from components.loader import read_samples
 from components.quantize import calibration, compression, quantize
-from components.vlm import load_model, load_processor, messages
+from components.vlm import load_model, load_processor, prompt_inputs
 
 
 def test_quantize_tiny_checkpoint_compresses_the_language_model_only(
@@ -36,16 +35,12 @@ def test_quantize_tiny_checkpoint_compresses_the_language_model_only(
 
 
 def test_quantize_tiny_checkpoint_answers_nearly_the_same(
-    compressed: Checkpoint, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset, tmp_path: Path
+    compressed: Checkpoint, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
 ) -> None:
     processor = load_processor(compressed.path)
     examples = calibration.draw(read_samples(tiny_dataset, "test"), {"vqa": 1.0}, 2, seed=0)
-    image = examples[0].sample.image
-    assert image is not None
-    path = tmp_path / "image.png"
-    path.write_bytes(image)
-    chat = processor.apply_chat_template(messages(examples[0].turn.question), add_generation_prompt=True)
-    inputs = processor(text=[chat], images=[[Image.open(path).convert("RGB")]], return_tensors="pt")
+    asked = examples[0].sample.asked(examples[0].turn)
+    inputs = prompt_inputs(processor, [asked.prompt()])
     with torch.no_grad():
         ours = load_model(compressed.path, expected_contract=compressed.contract)(**inputs).logits
         theirs = load_model(tiny_checkpoint.path)(**inputs).logits
