@@ -14,7 +14,7 @@ from components.deploy import serving, vllm
 from components.deploy.arms import CONTRACT, Side, make_ready, open_registry, registered_side, stable_side
 from components.deploy.canary import CANARY, STABLE, Canary, Outcome
 from components.deploy.gateway import Gateway, Upstream
-from components.deploy.replay import Question, choose
+from components.deploy.replay import Question, choose, most_images
 from components.errors import ServerError, SourceError
 from components.gates.result import GateResult
 from components.loader import read_samples
@@ -50,13 +50,14 @@ def deploy(
     version = register(registry, bundle, dataset)
     candidate = Side(bundle.path / "vllm", bundle.contract, version.version)
     number = len(config.weights) * config.requests_per_step
-    questions = choose(read_samples(dataset, "test"), number, config.seed)
+    samples = read_samples(dataset, "test")
+    questions = choose(samples, number, config.seed)
     if not questions:
         raise SourceError("the test split has no question about an image", where=str(dataset.path))
 
     registry.move(version, "canary")
     try:
-        outcome, endpoint = roll_out(run, config, stable, candidate, questions)
+        outcome, endpoint = roll_out(run, config, stable, candidate, questions, images=most_images(samples))
     except BaseException:
         registry.move(version, "inconclusive")  # nothing serves it any more
         raise
@@ -94,9 +95,18 @@ def register(registry: Registry, bundle: Bundle, dataset: Dataset) -> Version:
 
 
 def roll_out(
-    run: Run, config: DeployConfig, stable: Side, candidate: Side, questions: list[Question]
+    run: Run,
+    config: DeployConfig,
+    stable: Side,
+    candidate: Side,
+    questions: list[Question],
+    *,
+    images: int,
 ) -> tuple[Outcome, str | None]:
     """Start both servers and the gateway, run the canary, stop or hand over.
+
+    Args:
+        images: The most that a prompt may show.
 
     Returns:
         The outcome, and the endpoint that lives on (None unless `deploy.keep_serving`).
@@ -106,7 +116,7 @@ def roll_out(
         ports = free_ports(2)
         arms: dict[str, vllm.Arm] = {}
         for name, side, port in ((STABLE, stable, ports[0]), (CANARY, candidate, ports[1])):
-            arms[name] = vllm.start(name, side.directory, port, config, run.logs)
+            arms[name] = vllm.start(name, side.directory, port, config, run.logs, images=images)
             servers.append(arms[name].server)
         failed = make_ready(arms, config, questions[0])
         if STABLE in failed:
@@ -151,12 +161,14 @@ def serve_champion(config: DeployConfig, dataset: Dataset) -> serving.Serving | 
     serving.check_port(config)
     side = registered_side(registry, champion, home / "serving")
     assert_contract(side.directory, side.contract)
-    question = choose(read_samples(dataset, "test"), 1, config.seed)[0]
+    samples = read_samples(dataset, "test")
+    question = choose(samples, 1, config.seed)[0]
     logs = home / "serving" / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     servers: list[Server] = []
     try:
-        arm = vllm.start(STABLE, side.directory, free_ports(1)[0], config, logs)
+        port, images = free_ports(1)[0], most_images(samples)
+        arm = vllm.start(STABLE, side.directory, port, config, logs, images=images)
         servers.append(arm.server)
         failed = make_ready({STABLE: arm}, config, question)
         if failed:

@@ -22,7 +22,7 @@ from components.answers import is_correct
 from components.config import DeployConfig
 from components.deploy.gateway import ARM_HEADER
 from components.deploy.vllm import SERVED_NAME
-from components.loader import Sample
+from components.loader import Asked, Sample
 
 MAX_ATTEMPTS = 3
 NO_ARM = "gateway"
@@ -31,13 +31,14 @@ NO_ARM = "gateway"
 
 @dataclass(frozen=True)
 class Question:
-    """One question about one image, with the ground truth."""
+    """One question about images, with the ground truth."""
 
     key: str
     group: str
-    image: bytes
     question: str
     answer: str
+    asked: Asked
+    """The question with its images and, in a chat, with what was said before it."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,38 @@ class Attempt:
 
 
 def choose(samples: Sequence[Sample], number: int, seed: int) -> list[Question]:
-    """`number` questions in a seeded order: no image is asked about twice before every image was once.
+    """`number` questions in a seeded order: no sample is asked about twice before every sample was once.
 
-    Questions about the same image are not independent, and the canary's intervals take them as independent.
+    Questions about the same sample are not independent, and the canary's intervals take them as independent.
     Where there are fewer questions than asked for, they repeat. The chosen ones are shuffled, so that every
     step of the canary draws from the same mix: the canary's share rises from step to step, and a mix that
     changed with it would look like a difference between the arms.
+
+    Raises:
+        SourceError: a sample's texts have not as many places as it has images.
     """
     rng = random.Random(seed)
     rounds: list[tuple[int, float, Question]] = []
     for sample in samples:
-        if sample.image is None:
-            continue
-        turns = list(sample.turns)
+        turns = [
+            (turn, asked)
+            for number, turn in enumerate(sample.turns)
+            if (asked := sample.asked(number)).images
+        ]
         rng.shuffle(turns)
         group = f"{sample.category}/{sample.group}" if sample.group else sample.category
-        for nth, turn in enumerate(turns):
-            question = Question(sample.key, group, sample.image, turn.question, turn.answer)
+        for nth, (turn, asked) in enumerate(turns):
+            question = Question(sample.key, group, turn.question, turn.answer, asked)
             rounds.append((nth, rng.random(), question))
     ordered = [question for _, _, question in sorted(rounds, key=lambda item: item[:2])]
     chosen = [ordered[index % len(ordered)] for index in range(number)] if ordered else []
     rng.shuffle(chosen)
     return chosen
+
+
+def most_images(samples: Sequence[Sample]) -> int:
+    """The most of any sample, which is what a prompt may have to show."""
+    return max(len(sample.images) for sample in samples)
 
 
 def connect(endpoint: str, config: DeployConfig) -> AsyncOpenAI:
@@ -141,7 +152,7 @@ async def _attempt(
     try:
         raw = await client.chat.completions.with_raw_response.create(
             model=SERVED_NAME,
-            messages=[{"role": "user", "content": content(question)}],
+            messages=conversation(question.asked),
             max_tokens=config.max_new_tokens,
             temperature=0.0,
             seed=config.seed,
@@ -175,10 +186,18 @@ async def _attempt(
     )
 
 
-def content(question: Question) -> Any:
-    """Message content in the OpenAI API's shape, image first as in training."""
-    data = base64.b64encode(question.image).decode()
+def conversation(asked: Asked) -> Any:
+    """Messages in the OpenAI API's shape, every image in its place as in training."""
+    images = map(_image_part, asked.images)
     return [
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
-        {"type": "text", "text": question.question},
+        {
+            "role": message["role"],
+            "content": [next(images) if part["type"] == "image" else part for part in message["content"]],
+        }
+        for message in asked.messages
     ]
+
+
+def _image_part(image: bytes) -> dict[str, Any]:
+    data = base64.b64encode(image).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}

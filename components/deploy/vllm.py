@@ -59,8 +59,12 @@ def on_gpu(config: DeployConfig) -> bool:
     return device == "cuda" or (device == "auto" and shutil.which("nvidia-smi") is not None)
 
 
-def command(directory: Path, port: int, config: DeployConfig) -> list[str]:
-    """The command line that serves the Hugging Face directory `directory` on loopback `port`."""
+def command(directory: Path, port: int, config: DeployConfig, *, images: int) -> list[str]:
+    """The command line that serves the Hugging Face directory `directory` on loopback `port`.
+
+    Args:
+        images: The most that a prompt may show.
+    """
     arguments = [
         *(str(interpreter("serve")), "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(directory)),
@@ -69,7 +73,7 @@ def command(directory: Path, port: int, config: DeployConfig) -> list[str]:
         *("--port", str(port)),
         *("--dtype", "bfloat16"),
         *("--max-model-len", str(config.max_model_len)),
-        *("--limit-mm-per-prompt", json.dumps({"image": 1})),
+        *("--limit-mm-per-prompt", json.dumps({"image": images})),
         *("--seed", str(config.seed)),
         "--disable-uvicorn-access-log",
     ]
@@ -98,11 +102,15 @@ def environment(config: DeployConfig) -> dict[str, str]:
     return values
 
 
-def start(name: str, directory: Path, port: int, config: DeployConfig, logs: Path) -> Arm:
-    """Start a server; it is not ready yet (`wait_ready`)."""
+def start(name: str, directory: Path, port: int, config: DeployConfig, logs: Path, *, images: int) -> Arm:
+    """Start a server; it is not ready yet (`wait_ready`).
+
+    Args:
+        images: The most that a prompt may show.
+    """
     server = Server(
         f"vLLM ({name})",
-        command(directory, port, config),
+        command(directory, port, config, images=images),
         log=logs / f"vllm-{name}.log",
         environment=environment(config),
     )

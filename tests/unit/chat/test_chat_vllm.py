@@ -35,7 +35,7 @@ def test_vllm_answers_in_the_schema_concurrently_and_is_asked_once(
 ) -> None:
     deploy = DeployConfig(execution=Execution(workspace=tmp_path))
     (port,) = free_ports(1)
-    arm = start("teacher", tiny_checkpoint.path, port, deploy, tmp_path)
+    arm = start("teacher", tiny_checkpoint.path, port, deploy, tmp_path, images=1)
     try:
         with Bar("vLLM", total=1) as bar:
             failed = wait_ready([arm], timeout_s=300, bar=bar)

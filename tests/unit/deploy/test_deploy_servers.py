@@ -19,12 +19,15 @@ from safetensors.torch import load_file, save_file
 
 from components.artifacts import Bundle, Checkpoint, Dataset, Record, Release, digest_directory
 from components.config import DeployConfig, Execution
-from components.deploy import deploy, serve_champion, serving
+from components.deploy import deploy, serve_champion, serving, vllm
 from components.deploy.arms import open_registry
 from components.deploy.release import register
-from components.loader import read_samples
+from components.deploy.replay import conversation
+from components.loader import SLOT, Sample, Turn, read_samples
+from components.processes import free_ports
+from components.progress import Bar
 from components.tracking.registry import incumbent, record_of
-from components.vlm import load_model, load_processor, messages, save
+from components.vlm import load_model, load_processor, messages, prompt_inputs, save
 
 A = TypeVar("A", Bundle, Checkpoint)
 
@@ -43,8 +46,7 @@ def learned(
     model, processor = load_model(tiny_checkpoint.path), load_processor(tiny_checkpoint.path)
     texts, images = [], []
     for sample in read_samples(tiny_dataset, "test"):
-        assert sample.image is not None
-        picture = Image.open(io.BytesIO(sample.image)).convert("RGB")
+        picture = Image.open(io.BytesIO(sample.images[0])).convert("RGB")
         for turn in sample.turns:
             texts.append(processor.apply_chat_template(messages(turn.question, turn.answer), tokenize=False))
             images.append([picture])
@@ -163,6 +165,29 @@ def test_deploy_promotes_rolls_back_and_leaves_no_orphan(
         for each in psutil.process_iter(["cmdline"])
         if str(tmp_path) in " ".join(each.info["cmdline"] or [])
     ]
+
+
+def test_server_reads_every_picture_in_its_place_as_training_does(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
+) -> None:
+    one, two = (sample.images[0] for sample in read_samples(tiny_dataset, "test")[:2])
+    turns = (Turn(f"Is {SLOT} red?", "yes"), Turn(f"And {SLOT}?", "no"))
+    sample = Sample("chat", "vqa", "", "test", (one, two), turns, chat=True)
+    config = DeployConfig(execution=Execution(workspace=tmp_path))
+    arm = vllm.start("many", tiny_checkpoint.path, free_ports(1)[0], config, tmp_path, images=2)
+    try:
+        with Bar("vLLM", total=1) as bar:
+            failed = vllm.wait_ready([arm], timeout_s=300, bar=bar)
+        assert not failed, failed
+        body = {"model": vllm.SERVED_NAME, "max_tokens": 1, "return_token_ids": True}
+        for turn in range(2):
+            asked = sample.asked(turn)
+            body["messages"] = conversation(asked)
+            answer = httpx.post(f"http://{arm.address}/v1/chat/completions", json=body, timeout=60).json()
+            ours = prompt_inputs(load_processor(tiny_checkpoint.path), [asked.prompt()])["input_ids"][0]
+            assert answer["prompt_token_ids"] == ours.tolist()
+    finally:
+        arm.server.stop()
 
 
 def test_serve_champion_starts_it_once_and_replaces_another_version(
