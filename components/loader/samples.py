@@ -104,11 +104,6 @@ class Sample:
     places: tuple[Place, ...] = ()
     """Of the pictures, in their order."""
 
-    @property
-    def image(self) -> bytes | None:
-        """The first picture."""
-        return self.images[0] if self.images else None
-
     def messages(self, turn: int = 0) -> list[dict[str, Any]]:
         """The whole chat, or that turn of independent ones, as `apply_chat_template` takes it.
 

@@ -139,7 +139,7 @@ def test_pictures_are_read_by_range_from_the_remote_in_any_order(pushed: tuple[D
     reader = ShardReader(dataset)
     for sample in sorted(samples, key=lambda each: each.key[::-1])[::5]:
         (place,) = sample.places
-        assert reader.read(place.shard, place.offset, place.size) == sample.image
+        assert reader.read(place.shard, place.offset, place.size) == sample.images[0]
     reader.close()
 
 
