@@ -36,7 +36,6 @@ from components.loader import (
 from components.loader.items import build_items
 from components.loader.mixing import Drawing, Pool
 from components.loader.packing import Strategy
-from components.loader.pixels import moved
 from components.vlm import load_processor
 from components.vlm.families import Family, family_of
 
@@ -217,15 +216,6 @@ def test_plan_moves_only_images_of_the_categories_named(encoded: Encoded) -> Non
         shifts.setdefault(name, set()).update(item.shift)
     assert shifts.pop("vqa") == set(range(-3, 4))
     assert all(found == {0} for found in shifts.values())
-
-
-def test_moved_image_keeps_its_pixels_and_repeats_the_border() -> None:
-    image = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(1, 3, 4, 5)
-    right_up = moved(image, 2, -1)
-    assert np.array_equal(right_up[:, :, :3, 2:], image[:, :, 1:, :3])
-    assert np.array_equal(right_up[:, :, :3, :2], image[:, :, 1:, :1].repeat(2, axis=3))
-    assert np.array_equal(right_up[:, :, 3], right_up[:, :, 2])
-    assert np.array_equal(moved(image, 0, 0), image)
 
 
 def test_plan_text_only_share_shows_that_share_without_image(encoded: Encoded) -> None:

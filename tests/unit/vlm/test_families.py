@@ -170,9 +170,7 @@ def test_pictures_become_what_the_processor_makes_of_them(tiny: Tiny, size: tupl
 def test_moved_picture_is_the_picture_that_was_moved_before_it_was_cut(tiny: Tiny) -> None:
     family, name = tiny.family, type(tiny.family).__name__
     width, height = (96, 64) if name == "Idefics3Family" else (64, 32)  # never resized
-    view = {"Idefics3Family": -1, "LlavaOnevisionFamily": 0}.get(
-        name
-    )  # shows the whole
+    view = {"Idefics3Family": -1, "LlavaOnevisionFamily": 0}.get(name)  # shows the whole
     right, down = (12, -8) if view is not None else (5, -3)
     picture, grid = noise(width, height), family.grid(width, height)
     moved = np.pad(np.asarray(picture), ((0, -down), (right, 0), (0, 0)), mode="edge")[-down:, :width]
