@@ -40,6 +40,8 @@ STYLE: Final[Any] = {
     "lines.linewidth": 1.6,
 }
 PANEL_INCHES = (5.0, 2.9)
+MANY = 4
+"""More lines than these have their legend beside the axes, not over them."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def lines(panels: Sequence[Panel], *, columns: int = 2) -> Markup:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             if panel.from_zero:
                 ax.set_ylim(0, 1.15 * max((max(series.y) for series in panel.series), default=0) or 1)
-            if len(panel.series) > 1:
+            if len(panel.series) > MANY:
+                ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7)
+            elif len(panel.series) > 1:
                 ax.legend()
         return _svg(figure)
 
