@@ -71,6 +71,7 @@ class LifecycleConfig(Frozen):
             "pretrain.max_epochs": self.pretrain.max_epochs,
             "pretrain.phases": [name for phase in self.pretrain.phases for name in phase.mixture],
             "align.categories": self.align.categories,
+            "evaluate.without_image": [name.partition("/")[0] for name in self.evaluate.without_image],
             "evaluate.min_gain": [group.partition("/")[0] for group in self.evaluate.min_gain],
         }
         self.curate.check_categories(named.items())
@@ -79,7 +80,8 @@ class LifecycleConfig(Frozen):
     def with_data(self, curate: CurateConfig) -> LifecycleConfig:
         """This config with what preflight left of the data, and without what names categories that are gone.
 
-        `evaluate.min_gain` stays as it is: what must be shown is not shown by data that are not there.
+        `evaluate.min_gain` and `evaluate.without_image` stay as they are: what must be shown is not shown by
+        data that are not there.
         """
         gone = {each.category for each in self.curate.sources} - {each.category for each in curate.sources}
         objective = {name: weight for name, weight in self.ablate.objective.items() if name not in gone}

@@ -27,9 +27,9 @@ class EvaluateConfig(StageConfig):
     """Group (`<category>/<group>`) → share of questions that the model must gain over the question-only
     baseline, the interval excluding zero. Reported at every evaluation."""
     without_image: tuple[str, ...] = ()
-    """Categories whose questions the model answers once more without their picture. The gate `sees_image`
-    wants the paired gain of seeing it to exclude zero in every group of theirs; it stops the flow where
-    `min_gain_blocks` says so."""
+    """Categories, or groups (`<category>/<group>`), whose questions the model answers once more without their
+    picture. The gate `sees_image` wants the paired gain of seeing it to exclude zero in every such group; it
+    stops the flow where `min_gain_blocks` says so."""
     min_gain_blocks: tuple[str, ...] = ("align",)
     """Evaluations (by the stage scored) at which a missed `min_gain` or `sees_image` stops the flow."""
 

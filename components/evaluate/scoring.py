@@ -16,6 +16,7 @@ import torch
 
 from components.artifacts import Checkpoint, Dataset, Scores
 from components.config import EvaluateConfig
+from components.errors import ConfigError
 from components.evaluate import measure, question_only
 from components.evaluate.questions import Question, choose
 from components.gates import GateResult, quality
@@ -76,12 +77,25 @@ def evaluate(
     return {"label": label}
 
 
-def _without_image(questions: list[Question], categories: tuple[str, ...]) -> list[Question]:
-    """The same questions, their pictures taken away."""
+def _without_image(questions: list[Question], names: tuple[str, ...]) -> list[Question]:
+    """The questions of these categories or groups, their pictures taken away.
+
+    Raises:
+        ConfigError: a name has no question with a picture.
+    """
+    pictured = [question for question in questions if question.asked.images]
+    groups = {question.group for question in pictured}
+    known = groups | {question.category for question in pictured}
+    if missing := set(names) - known:
+        raise ConfigError(
+            f"no held-out question about a picture in {', '.join(sorted(missing))}",
+            where="evaluate.without_image",
+            fix=f"name categories or groups of the test split: {', '.join(sorted(groups))}",
+        )
     return [
         replace(question, asked=question.asked.blind())
-        for question in questions
-        if question.category in categories and question.asked.images
+        for question in pictured
+        if question.category in names or question.group in names
     ]
 
 

@@ -95,6 +95,7 @@ def test_seed_and_execution_are_handed_on_to_stages_that_set_none(small: Path) -
         ("=1", ["section.key=value"]),
         ("pretrain.max_shift={film = 3}", ["pretrain.max_shift", "film", "vqa"]),
         ('evaluate.min_gain={"film/test" = 0.1}', ["evaluate.min_gain", "film", "vqa"]),
+        ('evaluate.without_image=["film/test"]', ["evaluate.without_image", "film", "vqa"]),
         ("ablate.objective={film = 1.0}", ["ablate.objective", "film", "vqa"]),
         ("curate.duplicates.same_text_only=['film', '*']", ["duplicates.same_text_only", "film", "vqa"]),
         ("curate.safety.exempt=['film']", ["safety.exempt", "film", "vqa"]),

@@ -14,7 +14,7 @@ from PIL import Image
 
 from components.artifacts import Checkpoint, Dataset, Scores, digest_directory
 from components.config import EvaluateConfig, Execution
-from components.errors import ContractMismatch, GateFailed
+from components.errors import ConfigError, ContractMismatch, GateFailed
 from components.evaluate import evaluate, scoring
 from components.gates.quality import read_predictions
 from components.loader import SLOT, Sample, Turn
@@ -73,7 +73,7 @@ def test_evaluate_writes_scores_predictions_and_samples(
 def test_evaluate_without_image_asks_again_and_a_model_that_does_not_look_fails(
     tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_dataset: Dataset
 ) -> None:
-    config = configured(tmp_path, without_image=["vqa", "digits"])
+    config = configured(tmp_path, without_image=["vqa", "digits/unseen_digits"])
     scores = evaluate(
         config=config, checkpoint=tiny_checkpoint, dataset=tiny_dataset, label="pretrain", baseline=None
     )
@@ -85,6 +85,11 @@ def test_evaluate_without_image_asks_again_and_a_model_that_does_not_look_fails(
     with pytest.raises(GateFailed, match="sees_image/vqa"):
         evaluate(
             config=blocking, checkpoint=tiny_checkpoint, dataset=tiny_dataset, label="pretrain", baseline=None
+        )
+    unknown = configured(tmp_path, without_image=["chart/elsewhere"])
+    with pytest.raises(ConfigError, match=r"no held-out question about a picture in chart/elsewhere"):
+        evaluate(
+            config=unknown, checkpoint=tiny_checkpoint, dataset=tiny_dataset, label="pretrain", baseline=None
         )
 
 
