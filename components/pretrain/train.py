@@ -45,7 +45,8 @@ from components.vlm.families import Family
 NORM_MEMORY = 0.98
 """Of the running mean of gradient norms: some fifty steps."""
 SAVING_SHARE = 0.05
-"""Of the time that resumption checkpoints may take."""
+"""Of the time that resumption checkpoints may take, where one takes longer than `NEGLIGIBLE_S`."""
+NEGLIGIBLE_S = 1.0
 NORMS_BEFORE_GUARD = 20
 """Steps of a phase before a norm can be a spike: the first ones are large by nature."""
 
@@ -134,7 +135,8 @@ class Trainer:
                     window = self._log(window, share, norm)
                 self.after_step(self.progress.step)
                 if last or self._due(time.monotonic() - saved > max(self.config.checkpoint_every_s, pause)):
-                    pause = self._save(window) / SAVING_SHARE
+                    spent = self._save(window)
+                    pause = spent / SAVING_SHARE if spent > NEGLIGIBLE_S else 0.0
                     saved = time.monotonic()
         if resumed is not None:  # killed behind its last step: nothing is left but what comes after
             self._enter(place(self.lengths, self.total - 1).index, resumed)
