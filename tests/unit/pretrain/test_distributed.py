@@ -77,7 +77,7 @@ def test_pretrain_one_of_two_processes_killed_ends_both_and_one_process_goes_on(
         ours.update(pid for rank, pid in ranks.items() if rank)
         os.kill(ranks["1"], signal.SIGKILL)
 
-    killer = threading.Thread(target=kill_one_at_work)
+    killer = threading.Thread(target=kill_one_at_work, daemon=True)
     killer.start()
     with pytest.raises(OpsinError, match="ended with status"):
         pretrain(config=config, dataset=tiny_dataset, mixture=mixture)
