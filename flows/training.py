@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from components.ablate import ablate as ablate_stage
+from components.ablate import acquire as acquire_stage
 from components.ablate import num_candidates, proxy_config
 from components.ablate import propose as propose_stage
 from components.align import align as align_stage
@@ -18,7 +19,8 @@ pretrain = step(pretrain_stage, retries=1)
 sft = step(sft_stage, retries=1)
 prefer = step(prefer_stage)
 align = step(align_stage, retries=1)
-_propose, _ablate, _evaluate = step(propose_stage), step(ablate_stage), step(evaluate_stage)
+_propose, _acquire, _ablate = step(propose_stage), step(acquire_stage), step(ablate_stage)
+_evaluate = step(evaluate_stage)
 
 
 def ablation(config: LifecycleConfig, dataset: Dataset) -> Mixture:
@@ -30,9 +32,16 @@ def ablation(config: LifecycleConfig, dataset: Dataset) -> Mixture:
         return _propose.named("mixture")(config=config.ablate, dataset=dataset, index="0")
     proxy = proxy_config(config.ablate, config.pretrain)
     candidates, proxies = list[Mixture](), list[Checkpoint]()
+    spread_out = num_candidates(config.ablate) - config.ablate.acquired
     for index in range(num_candidates(config.ablate)):
-        propose, train = _propose.named(f"propose-{index}"), pretrain.named(f"proxy-{index}")
-        mixture = propose(config=config.ablate, dataset=dataset, index=str(index))
+        propose, acquire = _propose.named(f"propose-{index}"), _acquire.named(f"propose-{index}")
+        train = pretrain.named(f"proxy-{index}")
+        if index < spread_out:
+            mixture = propose(config=config.ablate, dataset=dataset, index=str(index))
+        else:
+            mixture = acquire(
+                config=config.ablate, dataset=dataset, candidates=[*candidates], proxies=[*proxies]
+            )
         candidates.append(mixture)
         proxies.append(train(config=proxy, dataset=dataset, mixture=mixture))
     return _ablate(config=config.ablate, dataset=dataset, candidates=candidates, proxies=proxies)

@@ -11,7 +11,7 @@ python -m components.ablate configs/cpu.toml choose --dataset R --candidates R..
 (R: path of a record.json)
 """
 
-from components.ablate.choosing import ablate, propose
+from components.ablate.choosing import ablate, acquire, propose
 from components.ablate.design import design, num_candidates, proxy_config
 
-__all__ = ["ablate", "design", "num_candidates", "propose", "proxy_config"]
+__all__ = ["ablate", "acquire", "design", "num_candidates", "propose", "proxy_config"]

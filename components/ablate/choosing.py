@@ -1,38 +1,77 @@
-"""The stages: `propose` writes one candidate mixture, `ablate` fits the finished proxies and chooses.
+"""The stages: `propose` writes a candidate mixture, `acquire` the next one worth a run, `ablate` fits the
+finished proxies and chooses.
 
 `ablate` keeps the stratified mixture unless the predictor ranks runs it has not seen and is sure of a
-gain. Writes `output/mixture.toml` and `output/ablation.json`.
+gain. Writes `output/mixture.toml` (the recipe) and `output/ablation.json`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
-import tomli_w
 
-from components.ablate.design import category_sizes, design
-from components.ablate.study import study_runs
-from components.ablate.types import Candidate, ProxyRun
-from components.artifacts import Checkpoint, Dataset, Mixture
+from components.ablate.design import STRATIFIED, category_sizes, design
+from components.ablate.objective import ERROR, objective_of, owner, targets_of
+from components.ablate.recipe import recipe_of, write_recipe
+from components.ablate.search import next_mixture
+from components.ablate.simplex import bounds_of, floors_of, rounded
+from components.ablate.study import as_observed, study_runs
+from components.ablate.telling import report_of
+from components.ablate.types import ProxyRun
+from components.artifacts import Checkpoint, Dataset, Mixture, Record
 from components.config import AblateConfig
 from components.errors import OpsinError
 from components.gates.mixture import (
     gain_certain,
     not_worse_than_stratified,
     predictor_validated,
+    same_pool,
     valid_mixture,
 )
 from components.stage import Fields, Run, stage
 
+LEAST_ERROR: Final = 1e-3
+"""Of a target that is an error: where no answer is wrong, a logarithm still wants something."""
+
 
 @stage("propose", Mixture)
 def propose(run: Run, *, config: AblateConfig, dataset: Dataset, index: str) -> Fields:
-    """Write the mixture that proxy run `index` (0 to `num_candidates(config)` - 1) trains on."""
+    """Write the mixture that proxy run `index` trains on; of `design`, so known before any run."""
     candidate = design(config, dataset)[int(index)]
-    run.gate(valid_mixture(candidate.weights, list(category_sizes(dataset)), config.min_share))
-    _write(run, candidate)
+    run.gate(valid_mixture(candidate.weights, list(category_sizes(dataset)), {}))
+    write_recipe(run.output, candidate.name, candidate.weights)
     return {"name": candidate.name, "weights": candidate.weights}
+
+
+@stage("acquire", Mixture)
+def acquire(
+    run: Run,
+    *,
+    config: AblateConfig,
+    dataset: Dataset,
+    candidates: list[Mixture],
+    proxies: list[Checkpoint],
+) -> Fields:
+    """Write the mixture that is worth the next run, as the finished ones tell.
+
+    Raises:
+        OpsinError: as of `ablate`.
+    """
+    categories = sorted(category_sizes(dataset))
+    runs = _finished_runs(config, dataset, categories, candidates, proxies)
+    stratified = next(each for each in runs if each.name == STRATIFIED)
+    objective = objective_of(config, categories, stratified)
+    bounds = bounds_of(config, categories)
+    found = next_mixture(
+        as_observed(runs, categories, objective.targets), objective, bounds, seed=config.seed
+    )
+    weights = dict(zip(categories, rounded(found), strict=True))
+    name = f"acquired-{len(runs)}"
+    write_recipe(run.output, name, weights)
+    return {"name": name, "weights": weights}
 
 
 @stage("ablate", Mixture)
@@ -44,7 +83,7 @@ def ablate(
     candidates: list[Mixture],
     proxies: list[Checkpoint],
 ) -> Fields:
-    """Choose the mixture with the best predicted losses, or keep the stratified one.
+    """Choose the mixture with the best predicted objective, or keep the stratified one.
 
     Args:
         candidates: Mixtures of the proxy runs; one of them is stratified.
@@ -52,36 +91,81 @@ def ablate(
 
     Raises:
         OpsinError: a proxy was not trained on its candidate, or has no finite validation loss.
-        ConfigError: `objective` names a category that the dataset does not have.
-        GateFailed: the mixture is not one, breaks a floor, or is predicted worse than stratified.
+        ConfigError: `objective` names what is no target, or floors and ceilings what is no category.
+        GateFailed: a proxy was trained on other data, or the mixture is not one, breaks a bound, or is
+            predicted worse than stratified.
     """
-    categories = sorted(category_sizes(dataset))
-    runs = [
-        _finished(candidate, proxy, categories) for candidate, proxy in zip(candidates, proxies, strict=True)
-    ]
-    study = study_runs(config, categories, runs)
+    sizes = category_sizes(dataset)
+    categories = sorted(sizes)
+    trained_on = {each.name: _pools(proxy) for each, proxy in _pairs(candidates, proxies)}
+    run.gate(same_pool(trained_on, dataset.digest))
+    runs = _finished_runs(config, dataset, categories, candidates, proxies)
+    study = study_runs(config, categories, runs, sizes)
     validated = run.gate(predictor_validated(study.rank_correlation, config.min_rank_correlation, len(runs)))
-    certain = run.gate(gain_certain(study.gain.value, study.gain.low, study.gain.high))
+    certain = run.gate(
+        gain_certain(study.gain.value, study.gain.low, study.gain.high, minimum=config.min_gain)
+    )
     chosen = study.optimum if validated.passed and certain.passed else study.stratified
-    run.gate(valid_mixture(chosen.weights, categories, config.min_share))
+    if chosen is study.optimum:
+        run.gate(valid_mixture(chosen.weights, categories, floors_of(config, categories)))
     run.gate(
         not_worse_than_stratified(
             study.predicted(chosen), study.predicted(study.stratified), name=chosen.name
         )
     )
-    _write(run, chosen)
-    (run.output / "ablation.json").write_text(json.dumps(study.report(chosen), indent=1))
+    report = report_of(study, chosen)
+    write_recipe(run.output, chosen.name, chosen.weights, recipe_of(config, dataset, proxies, study, report))
+    (run.output / "ablation.json").write_text(json.dumps(report, indent=1))
     run.metrics.update(
         rank_correlation=study.rank_correlation,
         gain=study.gain.value,
         gain_low=study.gain.low,
         gain_high=study.gain.high,
+        regret=study.regret,
+        **_cost(config, proxies),
         **{f"weight/{name}": weight for name, weight in chosen.weights.items()},
     )
     return {"name": chosen.name, "weights": chosen.weights}
 
 
-def _finished(candidate: Mixture, proxy: Checkpoint, categories: list[str]) -> ProxyRun:
+def _cost(config: AblateConfig, proxies: Sequence[Checkpoint]) -> dict[str, float]:
+    """What the search was charged: the proxies' operations, hours and money."""
+    records = [proxy.load_record() for proxy in proxies]
+    hours = sum(record.seconds for record in records) / 3600
+    return {
+        "search_flops": sum(record.metrics.get("flops", 0.0) for record in records),
+        "search_tokens": sum(record.metrics.get("tokens", 0.0) for record in records),
+        "search_hours": hours,
+        "search_cost": hours * config.price_per_hour,
+    }
+
+
+def _pairs(candidates: list[Mixture], proxies: list[Checkpoint]) -> list[tuple[Mixture, Checkpoint]]:
+    if len(candidates) != len(proxies):
+        raise OpsinError(
+            f"{len(candidates)} candidates but {len(proxies)} proxies",
+            fix="give one proxy for each candidate, in the same order",
+        )
+    return list(zip(candidates, proxies, strict=True))
+
+
+def _pools(proxy: Checkpoint) -> list[str]:
+    """Digests of the datasets that a proxy was trained on."""
+    return [parent.digest for parent in proxy.load_record().parents if parent.kind == "dataset"]
+
+
+def _finished_runs(
+    config: AblateConfig,
+    dataset: Dataset,
+    categories: list[str],
+    candidates: list[Mixture],
+    proxies: list[Checkpoint],
+) -> list[ProxyRun]:
+    targets = targets_of(config, categories)
+    return [_finished(each, proxy, targets) for each, proxy in _pairs(candidates, proxies)]
+
+
+def _finished(candidate: Mixture, proxy: Checkpoint, targets: Sequence[str]) -> ProxyRun:
     record = proxy.load_record()
     if candidate.digest not in {parent.digest for parent in record.parents}:
         raise OpsinError(
@@ -89,7 +173,7 @@ def _finished(candidate: Mixture, proxy: Checkpoint, categories: list[str]) -> P
             where=proxy.record,
             fix="hand candidates and proxies over in the same order",
         )
-    losses = {name: record.metrics.get(f"validation_loss/{name}", float("nan")) for name in categories}
+    losses = {target: _measured(record, target) for target in targets}
     bad = [name for name, loss in losses.items() if not (np.isfinite(loss) and loss > 0)]
     if bad:
         raise OpsinError(
@@ -100,6 +184,7 @@ def _finished(candidate: Mixture, proxy: Checkpoint, categories: list[str]) -> P
     return ProxyRun(candidate.name, dict(candidate.weights), losses)
 
 
-def _write(run: Run, mixture: Candidate) -> None:
-    text = tomli_w.dumps({"name": mixture.name, "weights": mixture.weights})
-    (run.output / "mixture.toml").write_text(text)
+def _measured(record: Record, target: str) -> float:
+    if target.startswith(ERROR):
+        return max(record.metrics.get(f"validation_error/{owner(target)}", float("nan")), LEAST_ERROR)
+    return record.metrics.get(f"validation_loss/{target}", float("nan"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from scipy import stats
 
-from components.ablate.types import Candidate, Matrix, Vector
+from components.ablate.simplex import Bounds, bounds_of, farthest, rounded, spread_out
+from components.ablate.types import Candidate, Vector
 from components.artifacts import Dataset
 from components.config import AblateConfig, DistillWeights, Phase, PretrainConfig
 from components.errors import ConfigError, OpsinError
@@ -15,25 +16,28 @@ from components.loader import read_manifest
 
 POOL_LOG2: Final = 9
 """2^9 quasi-random mixtures, from which the spread-out ones are picked."""
-DECIMALS: Final = 4
-"""Of a weight, as written."""
+DISTINCT: Final = 0.02
+"""Mixtures that differ less than this in every weight would be the same run twice."""
+STRATIFIED, PROPORTIONAL, PRIOR = "stratified", "proportional", "prior"
 
 
 def num_candidates(config: AblateConfig) -> int:
-    """Mixtures that `design` gives: the stratified one and `proxies` others."""
+    """Mixtures that are run: the stratified one and `proxies` others, or the given ones."""
     return config.proxies + 1
 
 
 def design(config: AblateConfig, dataset: Dataset) -> list[Candidate]:
-    """Mixtures for the proxy runs: stratified, size-proportional, then spread over the simplex.
+    """Mixtures for the first proxy runs: the baselines, then those given or variations, then spread-out ones.
 
-    The others come from a Dirichlet distribution around the stratified mixture (a scrambled Sobol
-    sequence through the inverse gamma distribution function), lifted onto the floors; of a pool of 512
-    each next one is the farthest from all before it (maximin), so few runs span the simplex.
+    Baselines are the stratified mixture, the one proportional to size and the prior. Spread-out ones come
+    from a Dirichlet distribution around the prior, within floors and ceilings; of a pool of 512 each next
+    one is the farthest from all before it (maximin), so few runs span the simplex. The last
+    `config.acquired` of `num_candidates` are left to the acquisition.
 
     Raises:
         OpsinError: the dataset has fewer than two categories with training samples.
-        ConfigError: the floors leave nothing to distribute.
+        ConfigError: no mixture keeps floors and ceilings, a category is unknown, or given mixtures are more
+            than there are proxy runs.
     """
     sizes = category_sizes(dataset)
     if len(sizes) < 2:
@@ -42,25 +46,25 @@ def design(config: AblateConfig, dataset: Dataset) -> list[Candidate]:
             where=dataset.uri,
             fix="add sources of another category to curate.sources",
         )
-    if config.min_share * len(sizes) >= 1:
-        raise ConfigError(
-            f"ablate.min_share {config.min_share} of {len(sizes)} categories leaves nothing to distribute",
-            where="ablate.min_share",
-            fix=f"set it below {1 / len(sizes):.3f}",
-        )
     names = sorted(sizes)
-    stratified = np.full(len(names), 1 / len(names))
-    counts = np.array([sizes[name] for name in names], dtype=np.float64)
-    proportional = _keep_floor(counts / counts.sum(), config.min_share)
-    chosen = [("stratified", stratified)]
-    if np.abs(proportional - stratified).max() > 0.02:  # else it would be the same run twice
-        chosen.append(("proportional", proportional))
-    pool = _pool(config, len(names))
-    while len(chosen) < num_candidates(config):
-        tried = np.stack([weights for _, weights in chosen])
-        distance = np.abs(pool[:, None, :] - tried[None, :, :]).sum(axis=2).min(axis=1)
-        chosen.append((f"dirichlet-{len(chosen)}", pool[int(distance.argmax())]))
-    return [Candidate(name, _weights(names, weights)) for name, weights in chosen]
+    bounds = bounds_of(config, names)
+    prior = bounds.keep(prior_of(config, names))
+    chosen = list(_baselines(config, bounds, sizes, prior))
+    chosen += _given(config, names) + _variations(config, names, bounds, prior)
+    first = num_candidates(config) - config.acquired
+    if len(chosen) > first:
+        raise ConfigError(
+            f"{len(chosen)} mixtures are to be tried, and there are {first} runs for them: "
+            f"{', '.join(name for name, _ in chosen)}",
+            where="ablate.proxies",
+            fix=f"set it to {len(chosen) - 1 + config.acquired}, or name fewer candidates",
+        )
+    if len(chosen) < first:
+        pool = spread_out(prior, bounds, config.concentration, POOL_LOG2, config.seed)
+        while len(chosen) < first:
+            tried = np.stack([weights for _, weights in chosen])
+            chosen.append((f"dirichlet-{len(chosen)}", farthest(pool, tried)))
+    return [Candidate(name, dict(zip(names, rounded(weights), strict=True))) for name, weights in chosen]
 
 
 def category_sizes(dataset: Dataset) -> dict[str, int]:
@@ -68,6 +72,61 @@ def category_sizes(dataset: Dataset) -> dict[str, int]:
     manifest = read_manifest(dataset, ["split", "category"])
     counts = manifest.loc[manifest["split"] == "train", "category"].value_counts()
     return {str(name): int(count) for name, count in sorted(counts.items())}
+
+
+def prior_of(config: AblateConfig, names: list[str]) -> Vector:
+    """The prior's weights; the stratified mixture where none is given."""
+    weights = np.array([config.prior.get(name, 0.0 if config.prior else 1.0) for name in names])
+    prior: Vector = weights / weights.sum()
+    return prior
+
+
+def _baselines(
+    config: AblateConfig, bounds: Bounds, sizes: dict[str, int], prior: Vector
+) -> Iterator[tuple[str, Vector]]:
+    stratified = np.full(len(sizes), 1 / len(sizes))
+    counts = np.array([sizes[name] for name in sorted(sizes)], dtype=np.float64)
+    yielded = list[Vector]()
+    for name, weights in (
+        (STRATIFIED, stratified),  # the reference, whatever the bounds say
+        (PROPORTIONAL, bounds.keep(counts / counts.sum())),
+        (PRIOR, prior),
+    ):
+        if all(np.abs(weights - other).max() > DISTINCT for other in yielded):
+            yielded.append(weights)
+            yield name, weights
+
+
+def _given(config: AblateConfig, names: list[str]) -> list[tuple[str, Vector]]:
+    """The config's named mixtures, as they are: whoever names one wants that one."""
+    given = []
+    for name, wanted in config.candidates.items():
+        unknown = sorted(set(wanted) - set(names))
+        if unknown or name in (STRATIFIED, PROPORTIONAL, PRIOR):
+            raise ConfigError(
+                f"candidate '{name}' weights {', '.join(unknown)}, which the dataset does not have"
+                if unknown
+                else f"'{name}' is always run, and no name for a candidate",
+                where=f"ablate.candidates.{name}",
+                fix=f"categories here: {', '.join(names)}" if unknown else "name it otherwise",
+            )
+        weights = np.array([wanted.get(category, 0.0) for category in names])
+        given.append((name, weights / weights.sum()))
+    return given
+
+
+def _variations(
+    config: AblateConfig, names: list[str], bounds: Bounds, prior: Vector
+) -> list[tuple[str, Vector]]:
+    """The prior with one weight raised or lowered, the others giving way in proportion."""
+    varied = []
+    for index, name in enumerate(names if config.variation else ()):
+        for sign, word in ((1, "more"), (-1, "less")):
+            weight = min(prior[index] * (1 + sign * config.variation), 1.0)
+            others = prior * (1 - weight) / max(1 - prior[index], 1e-12)
+            others[index] = weight
+            varied.append((f"{word}-{name}", bounds.keep(others)))
+    return varied
 
 
 def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConfig:
@@ -98,30 +157,3 @@ def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConf
         "min_end_token_rate": 0.0,
     }
     return PretrainConfig.model_validate(pretrain.model_copy(update=changes).model_dump())
-
-
-def _pool(config: AblateConfig, num_categories: int) -> Matrix:
-    """Dirichlet mixtures above the floors, shape (2^POOL_LOG2, categories)."""
-    sobol = stats.qmc.Sobol(num_categories, scramble=True, rng=np.random.default_rng(config.seed))
-    uniform = np.clip(sobol.random_base2(POOL_LOG2), 1e-9, 1 - 1e-9)
-    gamma = stats.gamma.ppf(uniform, a=config.concentration)
-    shares: Matrix = gamma / gamma.sum(axis=1, keepdims=True)
-    return config.min_share + (1 - num_categories * config.min_share) * shares
-
-
-def _keep_floor(shares: Vector, floor: float) -> Vector:
-    """Lift shares below the floor onto it, and take what they need from the others' surplus."""
-    surplus = np.maximum(shares - floor, 0)
-    lifted: Vector = floor + surplus / surplus.sum() * (1 - floor * len(shares))
-    return lifted
-
-
-def _weights(names: list[str], weights: Vector) -> dict[str, float]:
-    return dict(zip(names, rounded(weights), strict=True))
-
-
-def rounded(weights: Vector) -> list[float]:
-    """Weights with few decimals that still sum to one; the largest takes the rest."""
-    short = np.round(weights, DECIMALS)
-    short[int(short.argmax())] += 1 - short.sum()
-    return [round(float(weight), DECIMALS) for weight in short]

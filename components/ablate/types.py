@@ -9,6 +9,7 @@ import numpy as np
 
 Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
 Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+Cube: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)

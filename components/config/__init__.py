@@ -6,6 +6,7 @@ change the bytes of a result and are left out of fingerprints.
     config = load("configs/cpu.toml", ["align.beta=0.2"])
 """
 
+from components.config.ablate import AblateConfig, PredictorName
 from components.config.base import Execution, Frozen, StageConfig, execution_field
 from components.config.data import CurateConfig, SourceConfig
 from components.config.distill import DistillConfig, DistillText, DistillWeights, SftDistillConfig
@@ -17,7 +18,6 @@ from components.config.pretrain import Phase, PretrainConfig, WatchConfig
 from components.config.release import DeployConfig, EvaluateConfig, ExportConfig, QuantizeConfig
 from components.config.text import TextFilter
 from components.config.training import (
-    AblateConfig,
     AlignConfig,
     LoraConfig,
     PreferConfig,
@@ -43,6 +43,7 @@ __all__ = [
     "LoraConfig",
     "ModelConfig",
     "Phase",
+    "PredictorName",
     "PreferConfig",
     "PretrainConfig",
     "QuantizeConfig",

@@ -7,11 +7,12 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from components.config.ablate import AblateConfig
 from components.config.base import Execution, Frozen, execution_field
 from components.config.data import CurateConfig
 from components.config.pretrain import PretrainConfig
 from components.config.release import DeployConfig, EvaluateConfig, ExportConfig, QuantizeConfig
-from components.config.training import AblateConfig, AlignConfig, SftConfig
+from components.config.training import AlignConfig, SftConfig
 
 
 class TrackingConfig(Frozen):

@@ -1,49 +1,13 @@
-"""The sections around pretraining: `[ablate]`, `[sft]`, `[align]`."""
+"""The sections behind pretraining: `[sft]`, `[align]`."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from components.config.base import Frozen, StageConfig, execution_field
 from components.config.distill import SftDistillConfig
-
-MIN_PROXIES = 6
-"""Fewer say nothing about a mixture."""
-
-
-class AblateConfig(StageConfig):
-    """Proxy runs over mixtures → the mixture that training uses."""
-
-    proxies: int = Field(6, ge=0)
-    """Proxy runs besides the stratified baseline, six at least; 0: none are made, and training takes the
-    stratified mixture (every category the same share of the loss)."""
-    steps: int = Field(60, ge=1)
-    """Optimizer steps of a proxy run."""
-    packs_per_step: int = Field(1, ge=1)
-    """Packs of a proxy's step; fewer than pretraining's, so that few tokens still make many steps."""
-    validation_samples: int = Field(100, ge=10)
-    """Validation samples per category that a proxy's losses are taken over."""
-    concentration: float = Field(2.0, gt=0)
-    """Dirichlet concentration around the stratified mixture: smaller explores further."""
-    min_share: float = Field(0.05, ge=0, le=0.5)
-    """Floor of every category."""
-    min_rank_correlation: float = Field(0.3, ge=-1, le=1)
-    """Under this leave-one-out Spearman correlation the stratified mixture is kept."""
-    bootstrap: int = Field(2000, ge=100)
-    """Resamples of the predicted gain's interval."""
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    objective: dict[str, float] = Field(default_factory=dict)
-    """Category → weight in the objective, a mean of validation losses, each relative to the stratified
-    run's; empty: equal weights."""
-
-    @field_validator("proxies")
-    @classmethod
-    def _enough_or_none(cls, proxies: int) -> int:
-        if 0 < proxies < MIN_PROXIES:
-            raise ValueError(f"greater than or equal to {MIN_PROXIES}, or 0 for the stratified mixture")
-        return proxies
 
 
 class LoraConfig(Frozen):

@@ -10,8 +10,10 @@ ROUNDING = 1e-4
 """Slack for weights that were written with a few decimals."""
 
 
-def valid_mixture(weights: Mapping[str, float], categories: Sequence[str], min_share: float) -> GateResult:
-    """Weights of exactly `categories`, each at least `min_share`, summing to one."""
+def valid_mixture(
+    weights: Mapping[str, float], categories: Sequence[str], floors: Mapping[str, float]
+) -> GateResult:
+    """Weights of exactly `categories`, each at least its floor (0 where none is given), summing to one."""
     total = sum(weights.values())
     problems = []
     if set(weights) != set(categories):
@@ -21,15 +23,40 @@ def valid_mixture(weights: Mapping[str, float], categories: Sequence[str], min_s
     problems += [
         f"{name} {weight:.4f}"
         for name, weight in sorted(weights.items())
-        if not weight >= min_share - ROUNDING
+        if not weight >= floors.get(name, 0.0) - ROUNDING
     ]
     return GateResult(
         name="valid_mixture",
         passed=not problems,
         observed="; ".join(problems) or f"sum {total:.6f}, least {min(weights.values()):.4f}",
-        required=f"every category of the dataset at least {min_share:.4f}, sum 1",
-        fix="lower ablate.min_share, or mend the mixture file",
+        required=f"every category of the dataset at least {_least(floors)}, sum 1",
+        fix="lower ablate.min_share or ablate.floors, or mend the mixture file",
         evidence={**weights},
+    )
+
+
+def same_pool(trained_on: Mapping[str, Sequence[str]], dataset: str) -> GateResult:
+    """Whether every proxy run drew from the very data that the mixture is for: a mixture that was found on
+    another pool, or on the same pool in another quality, says little of this one.
+
+    Args:
+        trained_on: Candidate → digests of the datasets that its proxy was trained on.
+        dataset: Digest of the data that the mixture is for.
+    """
+    strays = {name: digests for name, digests in trained_on.items() if list(digests) != [dataset]}
+    told = "; ".join(
+        f"'{name}' on {', '.join(digest[:8] for digest in digests) or 'none'}"
+        for name, digests in sorted(strays.items())
+    )
+    return GateResult(
+        name="same_pool",
+        passed=not strays,
+        observed=f"proxies on other data: {told}"
+        if strays
+        else f"{len(trained_on)} proxies on {dataset[:8]}",
+        required=f"every proxy trained on dataset {dataset[:8]}, which the mixture is for",
+        fix="run the proxies again on this dataset (a filter or a source changed since)",
+        evidence={"dataset": dataset, "strays": ", ".join(sorted(strays))},
     )
 
 
@@ -38,7 +65,7 @@ def predictor_validated(rank_correlation: float, minimum: float, num_runs: int) 
     return GateResult(
         name="predictor_validated",
         passed=rank_correlation >= minimum,
-        observed=f"leave-one-out Spearman {rank_correlation:+.2f} over {num_runs} proxy runs",
+        observed=f"cross-validated Spearman {rank_correlation:+.2f} over {num_runs} proxy runs",
         required=f"at least {minimum:+.2f}",
         blocking=False,
         fix="the stratified mixture is kept; raise ablate.proxies or ablate.steps for a better predictor",
@@ -46,13 +73,14 @@ def predictor_validated(rank_correlation: float, minimum: float, num_runs: int) 
     )
 
 
-def gain_certain(value: float, low: float, high: float) -> GateResult:
-    """Whether the predicted gain over stratified excludes zero. Does not block: stratified is kept."""
+def gain_certain(value: float, low: float, high: float, *, minimum: float = 0.0) -> GateResult:
+    """Whether the predicted gain over stratified is surely above `minimum`. Does not block: stratified is
+    kept."""
     return GateResult(
         name="gain_over_stratified",
-        passed=low > 0,
+        passed=low > minimum,
         observed=f"predicted gain {value:+.2%} [{low:+.2%}, {high:+.2%}]",
-        required="lower bound above 0",
+        required=f"lower bound above {minimum:.2%}",
         blocking=False,
         fix="the stratified mixture is kept; raise ablate.proxies or ablate.steps for a better predictor",
         evidence={"value": value, "low": low, "high": high},
@@ -74,3 +102,8 @@ def not_worse_than_stratified(loss: float, stratified: float, *, name: str) -> G
         fix="train with the stratified mixture (equal weights)",
         evidence={"loss": loss, "stratified": stratified, "mixture": name},
     )
+
+
+def _least(floors: Mapping[str, float]) -> str:
+    least = sorted(set(floors.values())) or [0.0]
+    return " or ".join(f"{floor:.4f}" for floor in least)

@@ -31,7 +31,7 @@ from components.pretrain.checks import answers_end, generation_stops, loss_sane,
 from components.pretrain.data import Corpus, packing_of, plan_for, prepare
 from components.pretrain.distill import SECTION, prepare_lesson
 from components.pretrain.launch import launch
-from components.pretrain.measure import HeldOut, choose
+from components.pretrain.measure import HeldOut, Measured, choose
 from components.pretrain.meter import Progress
 from components.pretrain.train import Machine, Trainer
 from components.pretrain.watch import Watch
@@ -236,13 +236,13 @@ def _close(
     """Measure, check and write the trained model."""
     model.eval()
     measured = watch.validation.measure(PackedLoss(model, corpus.family), model.device)
-    losses, required = measured.losses(), config.min_end_token_rate
+    required = config.min_end_token_rate
     if corpus.validation.features is not None:
         stops = answers_end(measured.frame, required=required)
     else:
         stops = generation_stops(model, corpus.family.processor, prompts, required=required)
     run.gate(stops)
-    run.metrics |= _metrics(config, model, progress, speed, losses) | {
+    run.metrics |= _metrics(model, progress, speed, measured) | {
         "end_token_rate": float(stops.evidence["end_token_rate"] or 0)
     }
     save(model, corpus.family.processor, run.output)
@@ -373,12 +373,12 @@ def _watch(run: Run, config: PretrainConfig, corpus: Corpus, collates: _Collates
 
 
 def _metrics(
-    config: PretrainConfig,
     model: PreTrainedModel,
     progress: Progress,
     speed: Speed,
-    losses: dict[str, float],
+    measured: Measured,
 ) -> dict[str, float]:
+    losses = measured.losses()
     return {
         "parameters": float(sum(parameter.numel() for parameter in model.parameters())),
         "steps": float(progress.step),
@@ -389,5 +389,7 @@ def _metrics(
         "utilization": speed.utilization(progress.slots, progress.seconds),
         "skipped_steps": float(progress.skipped),
         "validation_loss": sum(losses.values()) / len(losses),
+        "flops": speed.flops_per_slot * progress.slots,
         **{f"validation_loss/{name}": loss for name, loss in losses.items()},
+        **{f"validation_error/{name}": 1 - share for name, share in measured.exact().items()},
     }

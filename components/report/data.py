@@ -107,7 +107,7 @@ def mixture(files: RunFiles) -> MixtureSection | None:
     facts = (
         ("chosen", chosen["name"]),
         ("proxy runs", str(len(study["runs"]))),
-        ("leave-one-out rank correlation", f"{study['rank_correlation']:+.2f}"),
+        ("cross-validated rank correlation", f"{study['rank_correlation']:+.2f}"),
         (
             "predicted gain over stratified",
             f"{percent(gain['value'])} [{percent(gain['low'])}, {percent(gain['high'])}]",

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.ablate import ablate, num_candidates, propose
+from components.ablate import ablate, acquire, num_candidates, propose
 from components.artifacts import Checkpoint, Dataset, Identity, Mixture, Parent, Record
 from components.config import AblateConfig, Execution
-from components.errors import OpsinError
+from components.errors import GateFailed, OpsinError
 
 
 def configured(workspace: Path, **fields: object) -> AblateConfig:
@@ -25,7 +25,7 @@ def candidates(config: AblateConfig, dataset: Dataset) -> list[Mixture]:
     ]
 
 
-def proxy(directory: Path, mixture: Mixture, losses: dict[str, float]) -> Checkpoint:
+def proxy(directory: Path, mixture: Mixture, losses: dict[str, float], dataset: str) -> Checkpoint:
     """A finished proxy run on `mixture`, as far as the ablation reads it: its record."""
     directory.mkdir(parents=True)
     artifact = Checkpoint(
@@ -37,19 +37,24 @@ def proxy(directory: Path, mixture: Mixture, losses: dict[str, float]) -> Checkp
         artifact=artifact.model_dump(),
         identity=Identity(stage="pretrain", config={}, code={}, parents={}),
         config={},
-        parents=(Parent(name="mixture", kind="mixture", digest=mixture.digest, record=mixture.record),),
+        parents=(
+            Parent(name="dataset", kind="dataset", digest=dataset, record="dataset/record.json"),
+            Parent(name="mixture", kind="mixture", digest=mixture.digest, record=mixture.record),
+        ),
         git_commit="unknown",
         environment="",
         hardware={},
         started="2026-01-01T00:00:00+00:00",
         seconds=1.0,
-        metrics={f"validation_loss/{name}": loss for name, loss in losses.items()},
+        metrics={f"validation_loss/{name}": loss for name, loss in losses.items()} | {"flops": 1e12},
     )
     Path(artifact.record).write_text(record.model_dump_json())
     return artifact
 
 
-def proxies(directory: Path, mixtures: list[Mixture], slope: float, noise: float) -> list[Checkpoint]:
+def proxies(
+    directory: Path, mixtures: list[Mixture], slope: float, noise: float, dataset: Dataset
+) -> list[Checkpoint]:
     """Losses fall with the own weight by `slope` for chart; the others hardly care."""
     random = np.random.default_rng(3)
     made = []
@@ -58,7 +63,7 @@ def proxies(directory: Path, mixtures: list[Mixture], slope: float, noise: float
             name: float(np.exp((slope if name == "chart" else slope / 10) * weight + noise * random.normal()))
             for name, weight in mixture.weights.items()
         }
-        made.append(proxy(directory / f"proxy-{index}", mixture, losses))
+        made.append(proxy(directory / f"proxy-{index}", mixture, losses, dataset.digest))
     return made
 
 
@@ -72,7 +77,7 @@ def test_propose_writes_the_mixture_it_gives(tmp_path: Path, tiny_dataset: Datas
 def test_ablate_with_a_clear_winner_chooses_it(tmp_path: Path, tiny_dataset: Dataset) -> None:
     config = configured(tmp_path)
     tried = candidates(config, tiny_dataset)
-    finished = proxies(tmp_path / "proxies", tried, slope=-2.0, noise=0.002)
+    finished = proxies(tmp_path / "proxies", tried, slope=-2.0, noise=0.002, dataset=tiny_dataset)
     mixture = ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
     assert mixture.name == "optimum"
     assert max(mixture.weights, key=lambda name: mixture.weights[name]) == "chart"
@@ -87,7 +92,7 @@ def test_ablate_with_a_clear_winner_chooses_it(tmp_path: Path, tiny_dataset: Dat
 def test_ablate_with_noise_keeps_stratified_and_says_so(tmp_path: Path, tiny_dataset: Dataset) -> None:
     config = configured(tmp_path)
     tried = candidates(config, tiny_dataset)
-    finished = proxies(tmp_path / "proxies", tried, slope=0.0, noise=0.2)
+    finished = proxies(tmp_path / "proxies", tried, slope=0.0, noise=0.2, dataset=tiny_dataset)
     mixture = ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
     assert mixture.name == "stratified"
     assert set(mixture.weights.values()) == {0.25}
@@ -99,7 +104,7 @@ def test_ablate_with_noise_keeps_stratified_and_says_so(tmp_path: Path, tiny_dat
 def test_ablate_with_swapped_proxies_is_refused(tmp_path: Path, tiny_dataset: Dataset) -> None:
     config = configured(tmp_path)
     tried = candidates(config, tiny_dataset)
-    finished = proxies(tmp_path / "proxies", tried, slope=-1.0, noise=0.0)
+    finished = proxies(tmp_path / "proxies", tried, slope=-1.0, noise=0.0, dataset=tiny_dataset)
     with pytest.raises(OpsinError, match="not trained on candidate 'stratified'"):
         ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished[::-1])
 
@@ -107,7 +112,44 @@ def test_ablate_with_swapped_proxies_is_refused(tmp_path: Path, tiny_dataset: Da
 def test_ablate_with_a_proxy_without_losses_names_it(tmp_path: Path, tiny_dataset: Dataset) -> None:
     config = configured(tmp_path)
     tried = candidates(config, tiny_dataset)
-    finished = proxies(tmp_path / "proxies", tried, slope=-1.0, noise=0.0)
-    finished[2] = proxy(tmp_path / "bad", tried[2], {"vqa": 1.0, "chart": -1.0})
+    finished = proxies(tmp_path / "proxies", tried, slope=-1.0, noise=0.0, dataset=tiny_dataset)
+    finished[2] = proxy(tmp_path / "bad", tried[2], {"vqa": 1.0, "chart": -1.0}, tiny_dataset.digest)
     with pytest.raises(OpsinError, match=tried[2].name):
         ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
+
+
+def test_ablate_writes_a_recipe_that_says_what_it_rests_on(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    config = configured(tmp_path, price_per_hour=2.0)
+    tried = candidates(config, tiny_dataset)
+    finished = proxies(tmp_path / "proxies", tried, slope=-2.0, noise=0.002, dataset=tiny_dataset)
+    mixture = ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
+    recipe = tomllib.loads((mixture.path / "mixture.toml").read_text())
+    assert recipe["weights"] == mixture.weights
+    assert recipe["constraints"]["floors"]["vqa"] == config.min_share
+    assert recipe["validity"]["data_version"] == tiny_dataset.version
+    assert set(recipe["validity"]["categories"]) == set(mixture.weights)
+    assert [run["name"] for run in recipe["runs"]] == [candidate.name for candidate in tried]
+    record = mixture.load_record()
+    assert record.metrics["search_flops"] == len(tried) * 1e12
+    assert record.metrics["search_cost"] == pytest.approx(len(tried) / 3600 * 2.0)
+
+
+def test_ablate_with_proxies_of_other_data_is_refused(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    config = configured(tmp_path)
+    tried = candidates(config, tiny_dataset)
+    finished = proxies(tmp_path / "proxies", tried, slope=-1.0, noise=0.0, dataset=tiny_dataset)
+    losses = dict.fromkeys(tried[4].weights, 1.0)
+    finished[4] = proxy(tmp_path / "other", tried[4], losses, "another dataset")
+    with pytest.raises(GateFailed, match=f"'{tried[4].name}' on another"):
+        ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
+
+
+def test_acquire_goes_where_the_runs_so_far_point(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    config = configured(tmp_path, acquired=2)
+    tried = [propose(config=config, dataset=tiny_dataset, index=str(index)) for index in range(8)]
+    finished = proxies(tmp_path / "proxies", tried, slope=-2.0, noise=0.002, dataset=tiny_dataset)
+    mixture = acquire(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
+    assert mixture.name == "acquired-8"
+    assert max(mixture.weights, key=lambda name: mixture.weights[name]) == "chart"
+    assert min(mixture.weights.values()) >= config.min_share - 1e-4
+    assert mixture.weights not in [each.weights for each in tried]

@@ -101,3 +101,59 @@ def test_proxy_config_shortens_phases_and_keeps_the_model() -> None:
     assert proxy.model == whole.model
     assert proxy.packs_per_step == 1
     assert proxy.identity() != whole.identity()
+
+
+def test_design_spreads_around_a_prior_and_runs_it(tmp_path: Path) -> None:
+    config = AblateConfig(
+        prior={"vqa": 3, "caption": 1, "digits": 1, "chart": 1}, concentration=8.0, proxies=20
+    )
+    tried = {each.name: each.weights for each in design(config, dataset(tmp_path, SIZES))}
+    assert tried["prior"]["vqa"] == pytest.approx(0.5, abs=1e-3)
+    assert np.mean([weights["vqa"] for name, weights in tried.items() if "dirichlet" in name]) > 0.3
+
+
+def test_design_keeps_a_floor_and_a_ceiling_of_a_category(tmp_path: Path) -> None:
+    config = AblateConfig(floors={"caption": 0.3}, ceilings={"vqa": 0.2}, proxies=12)
+    for candidate in design(config, dataset(tmp_path, SIZES)):
+        if candidate.name != "stratified":  # the reference, whatever the bounds say
+            assert candidate.weights["caption"] >= 0.3 - 1e-4
+            assert candidate.weights["vqa"] <= 0.2 + 1e-4
+
+
+def test_design_tries_the_given_mixtures_as_they_are(tmp_path: Path) -> None:
+    given = {"no-chart": {"vqa": 1, "caption": 1, "digits": 2}, "books": {"vqa": 4, "chart": 1}}
+    config = AblateConfig(candidates=given, proxies=6)
+    tried = {each.name: each.weights for each in design(config, dataset(tmp_path, SIZES))}
+    assert tried["no-chart"] == {"caption": 0.25, "chart": 0.0, "digits": 0.5, "vqa": 0.25}
+    assert tried["books"]["vqa"] == 0.8
+    assert len(tried) == num_candidates(config)
+
+
+def test_design_varies_each_weight_of_the_prior(tmp_path: Path) -> None:
+    config = AblateConfig(variation=0.2, proxies=9)
+    tried = {each.name: each.weights for each in design(config, dataset(tmp_path, SIZES))}
+    assert tried["more-vqa"]["vqa"] == pytest.approx(0.3, abs=2e-4)
+    assert tried["less-vqa"]["vqa"] == pytest.approx(0.2, abs=2e-4)
+    assert tried["more-vqa"]["chart"] == pytest.approx(0.7 / 3, abs=1e-4)
+
+
+def test_design_leaves_acquired_runs_to_the_acquisition(tmp_path: Path) -> None:
+    config = AblateConfig(proxies=9, acquired=3)
+    assert len(design(config, dataset(tmp_path, SIZES))) == num_candidates(config) - 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"candidates": {"a": {"vqa": 1, "audio": 1}}}, "audio"),
+        ({"candidates": {"stratified": {"vqa": 1}}}, "always run"),
+        ({"floors": {"audio": 0.1}}, "audio"),
+        ({"floors": {"vqa": 0.9, "chart": 0.2}}, "leave nothing"),
+        ({"floors": {"vqa": 0.4}, "ceilings": {"vqa": 0.3}}, "ceilings"),
+        ({"ceilings": dict.fromkeys(SIZES, 0.2)}, "ceilings"),
+        ({"variation": 0.05, "proxies": 6}, "6 runs|7 runs"),
+    ],
+)
+def test_design_refuses_what_cannot_be_kept(tmp_path: Path, fields: dict[str, object], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        design(AblateConfig.model_validate(fields), dataset(tmp_path, SIZES))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.ablate.design import rounded
-from components.ablate.predictor import fit, leave_one_out, rank_correlation
-from components.ablate.study import Study, study_runs
+from components.ablate.simplex import rounded
+from components.ablate.study import Study, rank_correlation, study_runs
+from components.ablate.telling import report_of
 from components.ablate.types import ProxyRun
 from components.config import AblateConfig
 from components.errors import ConfigError, OpsinError
 
 CATEGORIES = ["caption", "chart", "digits", "vqa"]
+SIZES = {"caption": 100, "chart": 200, "digits": 200, "vqa": 500}
 
 
 def runs(
@@ -91,24 +92,71 @@ def test_study_without_a_stratified_run_is_refused() -> None:
 
 def test_report_holds_held_out_predictions_and_says_why() -> None:
     found = study(runs(0.002))
-    report = found.report(found.optimum)
+    report = report_of(found, found.optimum)
     assert len(report["runs"]) == 10
     assert set(report["runs"][0]["predicted"]) == set(CATEGORIES)
     assert report["runs"][0]["objective"] == 1.0
     assert "gain over stratified" in report["verdict"]
-    assert "stratified kept" in found.report(found.stratified)["verdict"]
-
-
-def test_leave_one_out_never_sees_the_run_it_predicts() -> None:
-    made = runs(0.01)
-    weights = np.array([[run.weights[name] for name in CATEGORIES] for run in made])
-    losses = np.array([[run.losses[name] for name in CATEGORIES] for run in made])
-    before = leave_one_out(weights, losses)[3]
-    losses[3] *= 100
-    assert leave_one_out(weights, losses)[3] == pytest.approx(before)
-    assert fit(weights, losses).losses(weights)[3] != pytest.approx(before)
+    assert "stratified kept" in report_of(found, found.stratified)["verdict"]
 
 
 def test_rank_correlation_of_constant_predictions_is_zero() -> None:
     assert rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 1.0])) == 0.0
     assert rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0])) == pytest.approx(1.0)
+
+
+def test_study_knows_baselines_whether_they_were_run_or_not() -> None:
+    made = runs(0.002)
+    found = study_runs(
+        AblateConfig(prior={"chart": 3, "vqa": 1, "caption": 1, "digits": 1}), CATEGORIES, made, SIZES
+    )
+    names = [baseline.name for baseline in found.baselines]
+    best = min(made, key=lambda run: float(np.mean([run.losses[c] / made[0].losses[c] for c in CATEGORIES])))
+    assert names == ["stratified", "proportional", "prior", f"best run ({best.name})"]
+    assert found.baselines[1].weights["vqa"] == pytest.approx(0.5, abs=1e-3)
+    assert found.baselines[2].weights["chart"] == pytest.approx(0.5, abs=1e-3)
+    told = {row["name"]: row["observed_objective"] for row in report_of(found, found.optimum)["baselines"]}
+    assert told["stratified"] == 1.0
+    assert told["proportional"] is None  # nobody ran it
+
+
+def test_study_by_the_worst_case_lifts_the_worst_target() -> None:
+    mean, worst = study(runs(0.001)), study(runs(0.001), objective_by="worst")
+    relative = [each.losses(each.optimum) / each.objective.reference_K for each in (mean, worst)]
+    assert relative[1].max() < relative[0].max()
+    assert worst.predicted(worst.optimum) == pytest.approx(relative[1].max())
+
+
+def test_study_with_floors_and_ceilings_keeps_them() -> None:
+    found = study(runs(0.002), floors={"vqa": 0.3}, ceilings={"chart": 0.35})
+    assert found.optimum.weights["vqa"] >= 0.3 - 1e-4
+    assert 0.25 < found.optimum.weights["chart"] <= 0.35 + 1e-4
+
+
+def test_study_of_errors_asks_for_their_metric() -> None:
+    made = [
+        ProxyRun(run.name, run.weights, run.losses | {"error/vqa": 1 - run.weights["vqa"] / 2})
+        for run in runs(0.001)
+    ]
+    found = study(made, objective={"error/vqa": 1.0})
+    assert found.objective.targets == (*CATEGORIES, "error/vqa")
+    assert max(found.optimum.weights, key=lambda name: found.optimum.weights[name]) == "vqa"
+
+
+def test_regret_is_small_where_runs_tell_and_larger_where_they_do_not() -> None:
+    sure, unsure = study(runs(0.001)), study(runs(0.1))
+    assert 0 <= sure.regret < unsure.regret
+
+
+def test_regret_curve_ends_at_all_runs_with_none() -> None:
+    curve = report_of(study(runs(0.002)), study(runs(0.002)).optimum)["regret_curve"]
+    assert [point["runs"] for point in curve] == list(range(4, 11))
+    assert curve[-1]["regret"] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("predictor", ["log_linear", "linear", "substitution", "gaussian", "lightgbm"])
+def test_every_predictor_gives_a_whole_study(predictor: str) -> None:
+    found = study(runs(0.01), predictor=predictor, bootstrap=100)
+    assert found.predictor_name == predictor
+    assert sum(found.optimum.weights.values()) == pytest.approx(1)
+    assert found.gain.low <= found.gain.high
