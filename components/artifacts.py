@@ -24,6 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from components.errors import ArtifactMissing
 from components.gates.result import GateResult
 
+VALIDATION_ANSWERS = "validation.parquet"
+
 
 class Artifact(BaseModel):
     """What a stage gives and the next one takes: where it is, what it is, and its record."""
@@ -71,6 +73,11 @@ class Checkpoint(Artifact):
     quantized: bool = False
     contract: str
     """Hash of the processor contract; asserted wherever the checkpoint is loaded."""
+
+    @property
+    def validation_answers(self) -> Path:
+        """Every validation answer's loss, tokens and correctness (parquet), as pretraining measured them."""
+        return Path(self.record).parent / "logs" / VALIDATION_ANSWERS
 
 
 class Preferences(Artifact):

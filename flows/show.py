@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,11 @@ def stage(name: str, artifact: Artifact) -> None:
             for group, row in scores.items()
         ]
         create_table_artifact(rows, key=key, description=f"held-out scores after {artifact.label}")
-    elif isinstance(artifact, Mixture) and name == "ablate":
+    elif isinstance(artifact, Mixture) and name in ("ablate", "confirm"):
         create_table_artifact(
             [{"category": key, "weight": round(weight, 4)} for key, weight in artifact.weights.items()],
             key=key,
-            description="the mixture that training uses",
+            description=_verdict(artifact),
         )
     elif isinstance(artifact, Release):
         lines = [f"# {artifact.verdict}", f"model `{artifact.model}` version `{artifact.version}`"]
@@ -67,6 +68,12 @@ def stage(name: str, artifact: Artifact) -> None:
             for gate in artifact.load_record().gates
         ]
         create_markdown_artifact("\n".join(lines), key=key, description="canary verdict")
+
+
+def _verdict(mixture: Mixture) -> str:
+    """Why this mixture: the recipe's last word."""
+    recipe = tomllib.loads((mixture.path / "mixture.toml").read_text())
+    return str((recipe.get("confirmation") or recipe["provenance"])["verdict"])
 
 
 def report(path: Path) -> None:

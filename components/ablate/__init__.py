@@ -3,7 +3,9 @@
     num = num_candidates(config)
     candidates = [propose(config=config, dataset=dataset, index=str(i)) for i in range(num)]
     proxies = [pretrain(config=proxy_config(config, ...), dataset=dataset, mixture=m) for m in candidates]
-    mixture = ablate(config=config, dataset=dataset, candidates=candidates, proxies=proxies)
+    searched = ablate(config=config, dataset=dataset, candidates=candidates, proxies=proxies)
+    pairs = [pretrain(config=confirm_config(config, ..., pair), dataset=dataset, mixture=...) for ...]
+    mixture = confirm(config=config, dataset=dataset, searched=searched, stratified=candidates[0], ...)
 
 python -m components.ablate configs/cpu.toml propose 0 --dataset R
 python -m components.ablate configs/cpu.toml choose --dataset R --candidates R... --proxies R...
@@ -12,6 +14,17 @@ python -m components.ablate configs/cpu.toml choose --dataset R --candidates R..
 """
 
 from components.ablate.choosing import ablate, acquire, propose
-from components.ablate.design import design, num_candidates, proxy_config
+from components.ablate.confirming import confirm
+from components.ablate.design import STRATIFIED, confirm_config, design, num_candidates, proxy_config
 
-__all__ = ["ablate", "acquire", "design", "num_candidates", "propose", "proxy_config"]
+__all__ = [
+    "STRATIFIED",
+    "ablate",
+    "acquire",
+    "confirm",
+    "confirm_config",
+    "design",
+    "num_candidates",
+    "propose",
+    "proxy_config",
+]

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 
 from components.ablate.design import STRATIFIED, category_sizes, design
-from components.ablate.objective import ERROR, objective_of, owner, targets_of
+from components.ablate.objective import ERROR, LEAST_ERROR, objective_of, owner, targets_of
 from components.ablate.recipe import recipe_of, write_recipe
 from components.ablate.search import next_mixture
 from components.ablate.simplex import bounds_of, floors_of, rounded
@@ -32,9 +31,6 @@ from components.gates.mixture import (
     valid_mixture,
 )
 from components.stage import Fields, Run, stage
-
-LEAST_ERROR: Final = 1e-3
-"""Of a target that is an error: where no answer is wrong, a logarithm still wants something."""
 
 
 @stage("propose", Mixture)

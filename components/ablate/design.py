@@ -129,6 +129,12 @@ def _variations(
     return varied
 
 
+def confirm_config(config: AblateConfig, pretrain: PretrainConfig, pair: int) -> PretrainConfig:
+    """A proxy's pretraining, with the steps and the seed of a pair that confirms."""
+    longer = config.model_copy(update={"steps": config.confirm_steps or config.steps})
+    return proxy_config(longer, pretrain).model_copy(update={"seed": pretrain.seed + 1 + pair})
+
+
 def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConfig:
     """Pretraining made short: same model and data, `config.steps` steps, split like the real phases.
 

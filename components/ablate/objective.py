@@ -17,6 +17,8 @@ from components.config import AblateConfig
 from components.errors import ConfigError
 
 ERROR: Final = "error/"
+LEAST_ERROR: Final = 1e-3
+"""Of a target that is an error: where no answer is wrong, a logarithm still wants something."""
 
 
 @dataclass(frozen=True)

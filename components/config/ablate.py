@@ -59,6 +59,11 @@ class AblateConfig(StageConfig):
     bootstrap: int = Field(2000, ge=100)
     """Resamples of the predicted gain's interval."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
+    confirm_pairs: int = Field(4, ge=0)
+    """Pairs of new runs, searched mixture against stratified, that decide whether it goes on; 0: the search's
+    own word is taken."""
+    confirm_steps: int = Field(0, ge=0)
+    """Optimizer steps of each of these runs; 0: as many as a proxy's."""
     price_per_hour: float = execution_field(0.0, ge=0)
     """Of the machine that proxies run on; for the search's price in the report."""
 
@@ -68,6 +73,13 @@ class AblateConfig(StageConfig):
         if 0 < proxies < MIN_PROXIES:
             raise ValueError(f"greater than or equal to {MIN_PROXIES}, or 0 for the stratified mixture")
         return proxies
+
+    @field_validator("confirm_pairs")
+    @classmethod
+    def _pairs_or_none(cls, pairs: int) -> int:
+        if pairs == 1:
+            raise ValueError("one pair says nothing about noise: 2 at least, or 0 for none")
+        return pairs
 
     @field_validator("prior", "floors", "ceilings", "objective")
     @classmethod

@@ -51,7 +51,8 @@ def find_dataset(reference: str, workspace: Path) -> Dataset:
 
 def find_mixture(dataset: Dataset, workspace: Path) -> Mixture | None:
     """The newest mixture that an ablation chose for exactly this dataset; None where none was searched."""
-    paths = (workspace / ".opsin" / "artifacts").glob("ablate/*/record.json")
+    artifacts = workspace / ".opsin" / "artifacts"
+    paths = [path for stage in ("ablate", "confirm") for path in artifacts.glob(f"{stage}/*/record.json")]
     records = [record for record in map(Record.load, paths) if _has_parent(record, dataset.digest)]
     newest = max(records, key=lambda record: record.started, default=None)
     return None if newest is None else Mixture.model_validate(newest.artifact)

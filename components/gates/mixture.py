@@ -87,6 +87,19 @@ def gain_certain(value: float, low: float, high: float, *, minimum: float = 0.0)
     )
 
 
+def gain_confirmed(value: float, low: float, high: float, *, pairs: int, minimum: float = 0.0) -> GateResult:
+    """Whether pairs of new runs at equal tokens show the gain. Does not block: stratified is kept."""
+    return GateResult(
+        name="gain_confirmed",
+        passed=low > minimum,
+        observed=f"gain {value:+.2%} [{low:+.2%}, {high:+.2%}] in {pairs} pairs of runs at equal tokens",
+        required=f"lower bound above {minimum:.2%}",
+        blocking=False,
+        fix="stratified is kept; more ablate.confirm_pairs or longer ablate.confirm_steps see smaller gains",
+        evidence={"value": value, "low": low, "high": high, "pairs": pairs},
+    )
+
+
 def not_worse_than_stratified(loss: float, stratified: float, *, name: str) -> GateResult:
     """Whether the mixture that goes on is predicted at least as good as the stratified one.
 

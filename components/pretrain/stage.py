@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel
 
-from components.artifacts import Checkpoint, Dataset, Mixture, digest_file, write_atomic
+from components.artifacts import VALIDATION_ANSWERS, Checkpoint, Dataset, Mixture, digest_file, write_atomic
 from components.config import PretrainConfig
 from components.distillation import NO_ANSWERS, Answers, pin_teacher, teacher_answers
 from components.engine import Precision, Speed, attention, choose_precision, measure_speed
@@ -245,6 +245,7 @@ def _close(
     run.metrics |= _metrics(model, progress, speed, measured) | {
         "end_token_rate": float(stops.evidence["end_token_rate"] or 0)
     }
+    measured.frame.to_parquet(run.logs / VALIDATION_ANSWERS, index=False)
     save(model, corpus.family.processor, run.output)
 
 
