@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from components.config import Phase
+from components.pretrain.muon import muon_of
 from components.vlm.families import Family
 
 Group = dict[str, Any]
@@ -62,7 +63,8 @@ def build_optimizers(
         adamw.append({"params": list(beside), "weight_decay": weight_decay, "lr": rate, PEAK: rate})
     built = list[torch.optim.Optimizer]()
     if muon:
-        built.append(torch.optim.Muon(muon, lr=phase.learning_rate, adjust_lr_fn="match_rms_adamw"))
+        kind = muon_of(muon[0]["params"][0].device)
+        built.append(kind(muon, lr=phase.learning_rate, adjust_lr_fn="match_rms_adamw"))
     if adamw:
         built.append(torch.optim.AdamW(adamw, lr=phase.learning_rate, betas=(0.9, 0.95), fused=True))
     return built

@@ -7,11 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from components.report import plots
 from components.report.files import RunFiles, picture, read_json
-from components.report.wording import percent
 
 SPLITS = ("train", "validation", "test")
 
@@ -39,13 +35,6 @@ class DataSection:
     contact: str | None
     links: tuple[tuple[str, str], ...]
     """Name and address of pages with more: the gallery, the balance of labels, Data Docs."""
-
-
-@dataclass(frozen=True)
-class MixtureSection:
-    verdict: str
-    facts: tuple[tuple[str, str], ...]
-    plot: Markup
 
 
 def data(files: RunFiles) -> DataSection | None:
@@ -89,33 +78,3 @@ def _categories(kept: list[dict[str, Any]]) -> tuple[Category, ...]:
         groups = {row["group"]: row["samples"] for row in rows if row["group"]}
         categories.append(Category(name, splits["train"] / num_train if num_train else 0.0, splits, groups))
     return tuple(categories)
-
-
-def mixture(files: RunFiles) -> MixtureSection | None:
-    """How the mixture was chosen; None where no ablation finished."""
-    outcome = files.finished("ablate")
-    study = read_json(outcome.output / "ablation.json") if outcome else None
-    if study is None:
-        return None
-    chosen, stratified, gain = study["chosen"], study["stratified"], study["gain"]
-    weights = {chosen["name"]: chosen["weights"], stratified["name"]: stratified["weights"]}
-    predicted = [
-        (category, run["predicted"][category], run["losses"][category])
-        for category in study["categories"]
-        for run in study["runs"]
-    ]
-    facts = (
-        ("chosen", chosen["name"]),
-        ("proxy runs", str(len(study["runs"]))),
-        ("cross-validated rank correlation", f"{study['rank_correlation']:+.2f}"),
-        (
-            "predicted gain over stratified",
-            f"{percent(gain['value'])} [{percent(gain['low'])}, {percent(gain['high'])}]",
-        ),
-    )
-    verdict = study["verdict"]
-    return MixtureSection(
-        verdict=f"{verdict[:1].upper()}{verdict[1:]}.",
-        facts=facts,
-        plot=plots.weights_and_fit(weights, predicted, unit="validation loss"),
-    )

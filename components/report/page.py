@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.artifacts import write_atomic
 from components.config import to_toml
-from components.report import canary, data, overview, quality, training
+from components.report import canary, data, mixture, overview, quality, training
 from components.report.files import RunFiles
 from components.report.summary import RunSummary, StageOutcome
 from components.report.wording import FILTERS
@@ -61,7 +61,7 @@ def sections(files: RunFiles) -> dict[str, Any]:
         "strip": steps,
         "boxes": overview.boxes(steps),
         "data": data.data(files),
-        "mixture": data.mixture(files),
+        "mixture": mixture.mixture(files),
         "training": training.training(files),
         "scores": quality.scores(files),
         "samples": quality.samples(files),

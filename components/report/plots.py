@@ -83,15 +83,15 @@ class Dot:
 
 def lines(panels: Sequence[Panel], *, columns: int = 2) -> Markup:
     """Line plots side by side, one colour per series name over all panels."""
-    colours = _colours(series.name for panel in panels for series in panel.series)
+    colour_of = colours(series.name for panel in panels for series in panel.series)
     with matplotlib.rc_context(STYLE):
-        figure, axes = _grid(len(panels), columns)
+        figure, axes = grid(len(panels), columns)
         for panel, ax in zip(panels, axes, strict=True):
             ax.set_title(panel.title)
             ax.set_xlabel(panel.x_label)
             ax.set_ylabel(panel.unit)
             for series in panel.series:
-                _line(ax, panel, series, colours[series.name])
+                _line(ax, panel, series, colour_of[series.name])
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             if panel.from_zero:
                 ax.set_ylim(0, 1.15 * max((max(series.y) for series in panel.series), default=0) or 1)
@@ -99,14 +99,14 @@ def lines(panels: Sequence[Panel], *, columns: int = 2) -> Markup:
                 ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7)
             elif len(panel.series) > 1:
                 ax.legend()
-        return _svg(figure)
+        return svg(figure)
 
 
 def dots(panels: Mapping[str, Sequence[Dot]], *, unit: str, baseline: str) -> Markup:
     """One panel per key: each dot's value and interval on its own row, the baseline in grey under it."""
     with matplotlib.rc_context(STYLE):
         rows = max(len(items) for items in panels.values())
-        figure, axes = _grid(len(panels), 2, height=0.9 + 0.42 * rows)
+        figure, axes = grid(len(panels), 2, height=0.9 + 0.42 * rows)
         for (title, items), ax in zip(panels.items(), axes, strict=True):
             ax.set_title(title)
             ax.set_xlabel(unit)
@@ -123,48 +123,7 @@ def dots(panels: Mapping[str, Sequence[Dot]], *, unit: str, baseline: str) -> Ma
             axes[0].plot([], [], "D-", color=MUTED, markersize=4, label=baseline)[0],
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        return _svg(figure)
-
-
-def weights_and_fit(
-    weights: Mapping[str, Mapping[str, float]], predicted: Sequence[tuple[str, float, float]], *, unit: str
-) -> Markup:
-    """Left: weights per category for each mixture. Right: (category, predicted, observed) of proxy runs."""
-    with matplotlib.rc_context(STYLE):
-        figure, (left, right) = _grid(2, 2, height=3.2)
-        categories = list(next(iter(weights.values())))
-        thick = 0.8 / len(weights)
-        for index, (name, row) in enumerate(weights.items()):
-            places = [place + index * thick for place in range(len(categories))]
-            values = [row[category] for category in categories]
-            bars = left.barh(
-                places, values, thick * 0.9, label=name, color=(ACCENT, "#b9c1c9", PALETTE[1])[index]
-            )
-            left.bar_label(bars, [f"{value:.0%}" for value in values], padding=3, color=MUTED, fontsize=8)
-        left.set_yticks([place + 0.4 - thick / 2 for place in range(len(categories))], categories)
-        left.invert_yaxis()
-        left.grid(axis="y", visible=False)
-        left.xaxis.set_major_formatter("{x:.0%}")
-        left.margins(x=0.12)
-        left.set_title("Weights")
-        if len(weights) > 1:
-            left.legend()
-        _fit(right, predicted, unit)
-        return _svg(figure)
-
-
-def _fit(ax: Axes, predicted: Sequence[tuple[str, float, float]], unit: str) -> None:
-    ax.set_title("Proxy runs: predicted against observed")
-    ax.set_xlabel(f"predicted {unit}")
-    ax.set_ylabel(f"observed {unit}")
-    ends = [value for _, *pair in predicted for value in pair]
-    if not ends:
-        return
-    ax.axline((min(ends), min(ends)), slope=1, color="#b9c1c9", linewidth=1, linestyle="--")
-    for name, colour in _colours(name for name, *_ in predicted).items():
-        x, y = zip(*((x, y) for label, x, y in predicted if label == name), strict=True)
-        ax.scatter(x, y, s=22, color=colour, label=name)
-    ax.legend()
+        return svg(figure)
 
 
 def _line(ax: Axes, panel: Panel, series: Series, colour: str) -> None:
@@ -181,7 +140,7 @@ def _interval(ax: Axes, row: float, value: float, low: float, high: float, colou
     ax.plot([value], [row], marker=marker, color=colour, markersize=6 if marker == "o" else 4)
 
 
-def _grid(panels: int, columns: int, *, height: float = PANEL_INCHES[1]) -> tuple[Figure, list[Axes]]:
+def grid(panels: int, columns: int, *, height: float = PANEL_INCHES[1]) -> tuple[Figure, list[Axes]]:
     columns = min(columns, panels)
     rows = -(-panels // columns)
     size = (PANEL_INCHES[0] * columns, height * rows)
@@ -192,12 +151,12 @@ def _grid(panels: int, columns: int, *, height: float = PANEL_INCHES[1]) -> tupl
     return figure, axes[:panels]
 
 
-def _colours(names: Iterable[str]) -> dict[str, str]:
+def colours(names: Iterable[str]) -> dict[str, str]:
     unique = dict.fromkeys(names)
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(unique)}
 
 
-def _svg(figure: Figure) -> Markup:
+def svg(figure: Figure) -> Markup:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()

@@ -9,6 +9,7 @@ import torch
 
 from components.artifacts import Checkpoint
 from components.config import Phase
+from components.pretrain.muon import Fp32Muon, muon_of
 from components.pretrain.optimizers import build_optimizers, set_rate, set_trainable
 from components.pretrain.schedule import FINAL_SHARE, place, rate_share
 from components.vlm import load_model, load_processor
@@ -97,3 +98,29 @@ def test_phase_wants_one_length() -> None:
         _phase(tokens=5)
     with pytest.raises(ValueError, match="steps or tokens"):
         _phase(steps=0)
+
+
+def test_muon_in_fp32_steps_as_torch_does_in_bf16() -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(shape) for shape in ((24, 64), (64, 24), (32, 32))]
+    gradients = [[torch.randn_like(each) for each in start] for _ in range(3)]
+    ended = []
+    for kind in (torch.optim.Muon, Fp32Muon):
+        parameters = [torch.nn.Parameter(each.clone()) for each in start]
+        optimizer = kind(parameters, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+        for step in gradients:
+            for parameter, gradient in zip(parameters, step, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+        ended.append([parameter.detach() for parameter in parameters])
+    for before, theirs, ours in zip(start, *ended, strict=True):
+        moved = (theirs - before).norm()
+        assert (theirs - ours).norm() < 0.03 * moved  # bf16 has three digits
+
+
+def test_muon_is_torchs_own_where_the_device_multiplies_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_bf16": True})
+    assert muon_of(torch.device("cpu")) is torch.optim.Muon
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_bf16": False})
+    assert muon_of(torch.device("cpu")) is Fp32Muon
+    assert muon_of(torch.device("cuda")) is torch.optim.Muon
