@@ -18,18 +18,19 @@ The predictors know which of the 17 domains each loss is of (by its name), as a 
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from benchmarks.harness import quick, report
 from components.ablate.predictors import Observed, choose, fit
@@ -40,8 +41,20 @@ from components.stage import hardware
 
 DATA = Path(os.environ.get("OPSIN_REGMIX", ROOT.parent / "shared" / "data" / "regmix"))
 COUNTS = (17, 32, 64, 128, 512)
-RESAMPLES = {17: 20, 32: 20, 64: 20, 128: 10, 512: 1}
+ALL = 512
+RESAMPLES = {17: 20, 32: 20, 64: 20, 128: 6, ALL: 1}
 AIM = 32
+CONTENDERS = (
+    ("substitution", True),
+    ("auto", True),
+    ("substitution", False),
+    ("lightgbm", False),
+    ("lightgbm", True),
+    ("log_linear", False),
+    ("linear", False),
+    ("gaussian", False),
+)
+"""Predictor, and whether its runs are spread out."""
 SIZES = ("1m", "60m")
 
 
@@ -51,9 +64,6 @@ class Split:
 
     weights_NC: Matrix
     losses_NK: Matrix
-
-
-Predict = Callable[[Observed, Matrix], Matrix]
 
 
 def load(split: str, size: str) -> tuple[Split, list[str], list[str]]:
@@ -71,14 +81,23 @@ def load(split: str, size: str) -> tuple[Split, list[str], list[str]]:
     return Split(shares / shares.sum(axis=1, keepdims=True), losses.to_numpy(np.float64)), domains, targets
 
 
-def told_by(name: Any) -> Predict:
-    return lambda seen, at_MC: fit(name, seen).log_losses(at_MC)
+def predict(name: str, seen: Observed, at_MC: Matrix) -> tuple[Matrix, str]:
+    """Log losses by a predictor (`auto`: the one that cross-validation takes), and its name."""
+    chosen: Any = choose(seen) if name == "auto" else name
+    return fit(chosen, seen).log_losses(at_MC), chosen
 
 
-def auto(chosen: dict[str, int], seen: Observed, at_MC: Matrix) -> Matrix:
-    name = choose(seen)
-    chosen[name] = chosen.get(name, 0) + 1
-    return fit(name, seen).log_losses(at_MC)
+def replay(job: tuple[str, bool, int, int]) -> tuple[dict[str, dict[str, float]], str]:
+    """One fit on one drawing of runs, judged on both sizes."""
+    name, spread, count, seed = job
+    train, domains, targets = load("train", "1m")
+    tests = {size: load("test", size)[0] for size in SIZES}
+    assert all((test.weights_NC == tests[SIZES[0]].weights_NC).all() for test in tests.values())
+    own = np.array([domains.index(each) if each in domains else -1 for each in targets])
+    runs = drawn(train.weights_NC, count, seed, spread=spread)
+    seen = Observed(train.weights_NC[runs], np.log(train.losses_NK[runs]), own)
+    logs, used = predict(name, seen, tests[SIZES[0]].weights_NC)
+    return {size: judge(np.exp(logs), test.losses_NK) for size, test in tests.items()}, used
 
 
 def drawn(weights_NC: Matrix, count: int, seed: int, *, spread: bool) -> np.ndarray[Any, Any]:
@@ -112,41 +131,28 @@ def judge(predicted_NK: Matrix, true_NK: Matrix) -> dict[str, float]:
 
 def main() -> None:
     is_quick = quick(__doc__ or "")
-    train, domains, targets = load("train", "1m")
-    tests = {size: load("test", size)[0] for size in SIZES}
-    assert all((test.weights_NC == tests[SIZES[0]].weights_NC).all() for test in tests.values())
-    own = np.array([domains.index(name) if name in domains else -1 for name in targets])
+    load("train", "1m")  # or say what is missing
     chosen = dict[str, int]()
-    contenders: dict[str, tuple[Predict, bool]] = {
-        "substitution, spread out": (told_by("substitution"), True),
-        "auto, spread out": (partial(auto, chosen), True),
-        "substitution": (told_by("substitution"), False),
-        "gaussian": (told_by("gaussian"), False),
-        "log_linear": (told_by("log_linear"), False),
-        "linear": (told_by("linear"), False),
-        "lightgbm": (told_by("lightgbm"), False),
-        "lightgbm, spread out": (told_by("lightgbm"), True),
-    }
     table: dict[str, dict[str, Any]] = {}
-    for name, (predict, spread) in contenders.items():
-        for count in COUNTS:
-            if count == len(train.weights_NC) and spread and not name.startswith("auto"):
+    with ProcessPoolExecutor(
+        max_workers=os.cpu_count(), initializer=threadpool_limits, initargs=(1,)
+    ) as pool:
+        for (name, spread), count in itertools.product(CONTENDERS, COUNTS):
+            if count == ALL and spread and name != "auto":
                 continue  # all runs are all runs
-            begin, scores = time.perf_counter(), dict[str, list[dict[str, float]]]()
-            for seed in range(min(RESAMPLES[count], 2) if is_quick else RESAMPLES[count]):
-                runs = drawn(train.weights_NC, count, seed, spread=spread)
-                seen = Observed(train.weights_NC[runs], np.log(train.losses_NK[runs]), own)
-                predicted = np.exp(predict(seen, tests[SIZES[0]].weights_NC))
-                for size, test in tests.items():
-                    scores.setdefault(size, []).append(judge(predicted, test.losses_NK))
-            row = {size: _summary(rows) for size, rows in scores.items()}
-            table.setdefault(name, {})[str(count)] = row
-            spent = time.perf_counter() - begin
+            begin, title = time.perf_counter(), name + ", spread out" * spread
+            seeds = range(min(RESAMPLES[count], 2) if is_quick else RESAMPLES[count])
+            done = list(pool.map(replay, [(name, spread, count, seed) for seed in seeds]))
+            for _, used in done if name == "auto" else ():
+                chosen[used] = chosen.get(used, 0) + 1
+            row = {size: _summary([scores[size] for scores, _ in done]) for size in SIZES}
+            table.setdefault(title, {})[str(count)] = row
             told = {size: [round(row[size][m][0], 4) for m in ("spearman", "regret")] for size in row}
-            print(f"{name} k={count}: {told} {spent:.0f} s", file=sys.stderr, flush=True)
+            spent = time.perf_counter() - begin
+            print(f"{title} k={count}: {told} {spent:.0f} s", file=sys.stderr, flush=True)
     ours, theirs = (
         table["substitution, spread out"][str(AIM)],
-        table["lightgbm"][str(len(train.weights_NC))],
+        table["lightgbm"][str(ALL)],
     )
     result: dict[str, Any] = {
         "name": "mixture_replay",
