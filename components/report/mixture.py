@@ -173,30 +173,39 @@ def _tried_and_answered(study: Mapping[str, Any]) -> Markup:
 
 
 def _regret_and_pairs(study: Mapping[str, Any], confirmation: Mapping[str, Any] | None) -> Markup:
-    """Left: how far the first runs alone led. Right: the pairs that confirm or refuse."""
+    """Left: how far the first runs alone led. Right: the pairs that confirm or refuse; without any, what each
+    run reached."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = grid(2 if confirmation else 1, 2, height=2.6)
+        figure, (left, right) = grid(2, 2, height=2.8)
         curve = study["regret_curve"]
-        axes[0].plot([point["runs"] for point in curve], [point["regret"] for point in curve], marker="o")
-        axes[0].set_title("Regret of the optimum found from the first runs")
-        axes[0].set_xlabel("proxy runs")
-        axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[0].yaxis.set_major_formatter("{x:.1%}")
+        runs, regrets = ([point[key] for point in curve] for key in ("runs", "regret"))
+        left.plot(runs, regrets, marker="o", color=ACCENT)
+        left.set_title("Regret of the optimum found from the first runs")
+        left.set_xlabel("proxy runs")
+        left.xaxis.set_major_locator(MaxNLocator(integer=True))
+        left.yaxis.set_major_formatter("{x:.1%}")
         if confirmation:
-            gain, pairs = confirmation["gain"], confirmation["pairs"]
-            axes[1].axvline(0, color=PALE, linewidth=1)
-            axes[1].plot(pairs, range(1, len(pairs) + 1), "o", color=MUTED)
-            axes[1].errorbar(
-                gain["value"],
-                0,
-                xerr=[[gain["value"] - gain["low"]], [gain["high"] - gain["value"]]],
-                fmt="D",
-                color=ACCENT,
-                capsize=4,
-            )
-            axes[1].set_yticks(
-                range(len(pairs) + 1), ["mean", *(f"pair {n}" for n in range(1, len(pairs) + 1))]
-            )
-            axes[1].xaxis.set_major_formatter("{x:+.1%}")
-            axes[1].set_title("Gain over stratified in new pairs of runs")
+            _pairs(right, confirmation)
+        else:
+            _reached(right, study["runs"])
         return svg(figure)
+
+
+def _pairs(ax: Axes, confirmation: Mapping[str, Any]) -> None:
+    gain, pairs = confirmation["gain"], confirmation["pairs"]
+    reach = [[gain["value"] - gain["low"]], [gain["high"] - gain["value"]]]
+    ax.axvline(0, color=PALE, linewidth=1)
+    ax.plot(pairs, range(1, len(pairs) + 1), "o", color=MUTED)
+    ax.errorbar(gain["value"], 0, xerr=reach, fmt="D", color=ACCENT, capsize=4)
+    names = ["mean", *(f"pair {number + 1}" for number in range(len(pairs)))]
+    ax.set_yticks(range(len(names)), names)
+    ax.xaxis.set_major_formatter("{x:+.1%}")
+    ax.set_title("Gain over stratified in new pairs of runs")
+
+
+def _reached(ax: Axes, runs: Sequence[Mapping[str, Any]]) -> None:
+    ordered = sorted(runs, key=lambda run: -run["objective"])
+    ax.axvline(1, color=PALE, linewidth=1)
+    ax.plot([run["objective"] for run in ordered], range(len(ordered)), "o", color=ACCENT)
+    ax.set_yticks(range(len(ordered)), [run["name"] for run in ordered], fontsize=8)
+    ax.set_title("Objective that each run reached (less is better)")
