@@ -122,6 +122,8 @@ def test_page_of_a_whole_run_has_every_section_and_stands_alone(promoted: Writte
         "MIT",
         "exact_duplicate",
         "1.87× smaller",
+        "Optimum confirmed",
+        "gain in 3 new pairs",
         *CATEGORIES,
     ):
         assert text in page.text
