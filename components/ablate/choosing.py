@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from components.ablate.design import STRATIFIED, category_sizes, design
+from components.ablate.lineage import assert_trained_on, pools
 from components.ablate.objective import ERROR, LEAST_ERROR, objective_of, owner, targets_of
 from components.ablate.recipe import recipe_of, write_recipe
 from components.ablate.search import next_mixture
@@ -93,7 +94,7 @@ def ablate(
     """
     sizes = category_sizes(dataset)
     categories = sorted(sizes)
-    trained_on = {each.name: _pools(proxy) for each, proxy in _pairs(candidates, proxies)}
+    trained_on = {each.name: pools(proxy) for each, proxy in _pairs(candidates, proxies)}
     run.gate(same_pool(trained_on, dataset.digest))
     runs = _finished_runs(config, dataset, categories, candidates, proxies)
     study = study_runs(config, categories, runs, sizes)
@@ -145,11 +146,6 @@ def _pairs(candidates: list[Mixture], proxies: list[Checkpoint]) -> list[tuple[M
     return list(zip(candidates, proxies, strict=True))
 
 
-def _pools(proxy: Checkpoint) -> list[str]:
-    """Digests of the datasets that a proxy was trained on."""
-    return [parent.digest for parent in proxy.load_record().parents if parent.kind == "dataset"]
-
-
 def _finished_runs(
     config: AblateConfig,
     dataset: Dataset,
@@ -163,12 +159,7 @@ def _finished_runs(
 
 def _finished(candidate: Mixture, proxy: Checkpoint, targets: Sequence[str]) -> ProxyRun:
     record = proxy.load_record()
-    if candidate.digest not in {parent.digest for parent in record.parents}:
-        raise OpsinError(
-            f"proxy was not trained on candidate '{candidate.name}'",
-            where=proxy.record,
-            fix="hand candidates and proxies over in the same order",
-        )
+    assert_trained_on(proxy, candidate)
     losses = {target: _measured(record, target) for target in targets}
     bad = [name for name, loss in losses.items() if not (np.isfinite(loss) and loss > 0)]
     if bad:

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from components.ablate.design import category_sizes
+from components.ablate.lineage import assert_trained_on, pools
 from components.ablate.objective import ERROR, LEAST_ERROR, objective_of
 from components.ablate.recipe import write_recipe
 from components.ablate.types import Gain, ProxyRun, Vector
@@ -51,8 +52,8 @@ def confirm(
     categories = sorted(category_sizes(dataset))
     for mixture, trained in ((searched, contenders), (stratified, baselines)):
         for checkpoint in trained:
-            _assert_trained_on(checkpoint, mixture)
-    everyone = {each.digest[:8]: _pools(each) for each in (*contenders, *baselines)}
+            assert_trained_on(checkpoint, mixture)
+    everyone = {each.digest[:8]: pools(each) for each in (*contenders, *baselines)}
     run.gate(same_pool(everyone, dataset.digest))
     for pair in zip(contenders, baselines, strict=True):
         _assert_pair(*pair)
@@ -130,19 +131,6 @@ def _answers(checkpoint: Checkpoint) -> pd.DataFrame:
             "a proxy's validation answers are gone", where=str(path), fix="delete its folder and run it again"
         )
     return pd.read_parquet(path)
-
-
-def _pools(checkpoint: Checkpoint) -> list[str]:
-    return [parent.digest for parent in checkpoint.load_record().parents if parent.kind == "dataset"]
-
-
-def _assert_trained_on(checkpoint: Checkpoint, mixture: Mixture) -> None:
-    if mixture.digest not in {parent.digest for parent in checkpoint.load_record().parents}:
-        raise OpsinError(
-            f"a run to confirm with was not trained on '{mixture.name}'",
-            where=checkpoint.record,
-            fix="hand over contenders of the searched mixture and baselines of the stratified one",
-        )
 
 
 def _assert_pair(contender: Checkpoint, baseline: Checkpoint) -> None:

@@ -45,8 +45,8 @@ class AblateConfig(StageConfig):
     ceilings: Weights = Field(default_factory=dict)
     """Category → most share."""
     predictor: PredictorName | Literal["auto"] = "auto"
-    """How losses follow from weights; `auto` takes the law (log-linear, substitution) that predicts runs left
-    out best."""
+    """How losses follow from weights; `auto`: the law of substitution, unless log-linear predicts others
+    left out better by more than the standard error of the difference."""
     objective: Weights = Field(default_factory=dict)
     """Target → weight. Targets are categories (their validation loss) and `error/<category>` (the share of
     answers not matched exactly), each relative to the stratified run's; empty: equal weights."""

@@ -135,7 +135,7 @@ def test_confirm_with_other_seeds_in_a_pair_is_refused(
     given = {"searched": searched, "stratified": stratified, "contenders": contenders, "baselines": baselines}
     with pytest.raises(OpsinError, match="more than their mixture"):
         confirm(config=config, dataset=tiny_dataset, **given)
-    with pytest.raises(OpsinError, match=f"not trained on '{searched.name}'"):
+    with pytest.raises(OpsinError, match=f"not trained on candidate '{searched.name}'"):
         confirm(config=config, dataset=tiny_dataset, **given | {"contenders": baselines})
 
 
