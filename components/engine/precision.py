@@ -26,6 +26,8 @@ from components.vlm.varlen import register_varlen
 
 TIMED = 5
 """Timed forwards and backwards of each precision, in turn: a busy moment hits all. The fastest counts."""
+HOPELESS = 4.0
+"""Times the fastest's seconds from which a precision is not timed again: bfloat16 that a CPU emulates."""
 FLOOR_SIDE = 1024
 FLOOR_RUNS = 12
 
@@ -72,7 +74,7 @@ def candidates(device: torch.device, wanted: str, isolation: Isolation = "mask")
         bf16 = [Precision("bf16", "flash_attention_2" if device.type == "cuda" else lengths)]
     elif device.type == "cpu":
         bf16 = [Precision("bf16", in_fp32), Precision("bf16", "sdpa")]
-    return {"fp32": fp32, "bf16": bf16, "auto": bf16 + fp32}[wanted]
+    return {"fp32": fp32, "bf16": bf16, "auto": fp32 + bf16}[wanted]
 
 
 def choose_precision(
@@ -107,8 +109,14 @@ def choose_precision(
             kept = json.loads(file.read_text())
             return Precision(**kept["chosen"]), kept["seconds"]
     timed = dict.fromkeys(allowed, math.inf)
+    if len(allowed) > 1:
+        with attention(module.model, allowed[0].attention):
+            _seconds(module, batch, allowed[0])  # whatever only the first one costs
     for _ in range(TIMED if len(timed) > 1 else 1):
-        for each in timed:
+        fastest = min(timed.values())
+        for each in allowed:
+            if timed[each] > HOPELESS * fastest:
+                continue
             with attention(module.model, each.attention):
                 timed[each] = min(timed[each], _seconds(module, batch, each))
     chosen = min(timed, key=lambda each: timed[each])
