@@ -95,6 +95,12 @@ class Scores(Artifact):
     """The stage whose checkpoint was scored."""
 
 
+class Values(Artifact):
+    """What each filter or source of a curation is worth (`value.json`)."""
+
+    kind: Literal["values"] = "values"
+
+
 class Bundle(Artifact):
     """What a runtime loads: `vllm/` (safetensors), `onnx/`; each compared with PyTorch."""
 

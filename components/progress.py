@@ -23,6 +23,11 @@ console = Console(stderr=True)
 LOG_EVERY_S = 20.0
 
 
+def hush() -> None:
+    """Nothing of this process's progress is shown: one of many side by side, whose parent tells of all."""
+    console.quiet = True
+
+
 class Bar:
     """A progress bar on a terminal; a line every 20 seconds where there is none.
 
@@ -38,7 +43,7 @@ class Bar:
         self._rich: Progress | None = None
 
     def __enter__(self) -> Bar:
-        if console.is_terminal:
+        if console.is_terminal and not console.quiet:
             self._rich = Progress(
                 SpinnerColumn(),
                 TextColumn("[bold]{task.description}"),
@@ -65,7 +70,7 @@ class Bar:
         rate = f"{self.units / elapsed:,.0f} {self.unit}/s"
         if self._rich:
             self._rich.update(self._task, completed=self.done, rate=rate, note=note)
-        elif time.monotonic() - self._last > LOG_EVERY_S:
+        elif not console.quiet and time.monotonic() - self._last > LOG_EVERY_S:
             self._last = time.monotonic()
             eta = elapsed / max(self.done - self._first, 1) * (self.total - self.done)
             print(

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, get_type_hints
 
@@ -130,6 +131,10 @@ class Stage(Generic[P, ArtifactT]):
         hints = get_type_hints(body)
         self.__annotations__ = {parameter.name: hints[parameter.name] for parameter in parameters}
 
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
+        """Pickled by where it is declared: another process imports it."""
+        return _declared, (self.module, self.body.__qualname__)
+
     def identity(self, *args: P.args, **kwargs: P.kwargs) -> Identity:
         """What decides the bytes of the result: config without execution settings, code, parents."""
         return self._identity(self._pinned(kwargs))
@@ -223,6 +228,10 @@ def stage(
         return Stage(name, gives, body, pin)
 
     return declare
+
+
+def _declared(module: str, name: str) -> object:
+    return getattr(import_module(module), name)
 
 
 def _clock(run: Run) -> float:

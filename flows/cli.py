@@ -2,6 +2,7 @@
 
 opsin run configs/cpu.toml            the whole lifecycle
 opsin run configs/cpu.toml --dry-run  what would run, and why
+opsin value configs/cpu.toml          what each filter and source is worth
 opsin data show                       what curation kept and rejected, and why
 opsin lineage latest                  from the release back to every source
 opsin restore opsin-vlm@champion      the data, config and records that made a registered model
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +68,9 @@ def run(
     # What a source holds, and which ones this machine can have, is part of the data's identity.
     available = resolved.with_data(preflight(resolved.curate))
     if dry_run:
-        console.print(_plan(available, to))
+        from flows.lifecycle import story
+
+        console.print(_plan(available, to, lambda: story(available)))
         return
     server = start_prefect_server(resolved.execution.home)
     from flows.lifecycle import lifecycle
@@ -76,17 +80,72 @@ def run(
     lifecycle(available, to)
 
 
-def _plan(config: LifecycleConfig, to: str | None) -> Table:
-    from flows.lifecycle import story
+def _plan(config: LifecycleConfig, to: str | None, story: Callable[[], object]) -> Table:
     from flows.session import planning
 
     with planning(config, to) as session:
-        story(config)
+        story()
     table = Table("step", "stage", "", "why", box=None, header_style="bold")
     for line in session.planned:
         mark = "[green]cached[/]" if line.cached else "[yellow]to run[/]"
         table.add_row(line.name, line.stage, mark, line.why)
     return table
+
+
+@app.command()
+def value(
+    config: Config,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is left out in turn: safety, text.languages, source:LOCATOR, …; repeatable. "
+            "Default: all that the config itself asks for.",
+            metavar="PART",
+        ),
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Pairs of proxy runs for each, of other seeds.", min=2)] = 3,
+    overrides: Set = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run, and why.")] = False,
+) -> None:
+    """What each filter and source is worth: proxies on the data with and without it, compared in pairs.
+
+    A proxy is what [bold][ablate][/] says; --set ablate.steps=… makes it longer, and smaller effects seen.
+    """
+    resolved = load(config, overrides or ())
+    prepare(resolved)
+    from components.ablate import units_of
+    from components.ablate import without as leave_out
+    from components.curate import preflight
+    from flows.session import assert_reachable
+
+    assert_reachable(resolved, "ablate")
+    available = resolved.with_data(preflight(resolved.curate))
+    units = without or units_of(available.curate)
+    if not units:
+        raise OpsinError(
+            "the config has nothing that could be left out",
+            where=str(config),
+            fix="name a part: --without PART",
+        )
+    for unit in units:
+        leave_out(available.curate, unit)
+    if dry_run:
+        from flows.value import story
+
+        console.print(_plan(available, "ablate", lambda: story(available, units, pairs)))
+        return
+    server = start_prefect_server(resolved.execution.home)
+    from flows.value import value as compare
+
+    server.wait()
+    console.print(f"[dim]watch in Prefect's UI: {server.url.removesuffix('/api')}[/]")
+    values = compare(available, units, pairs)
+    rows = json.loads((values.path / "value.json").read_text())["units"]
+    table = Table("part", "its gain", "interval", "samples", "", box=None, header_style="bold")
+    for name, row in rows.items():
+        interval = f"[{row['low']:+.1%}, {row['high']:+.1%}]"
+        table.add_row(name, f"{row['value']:+.1%}", interval, f"{row['samples']:+,}", row["verdict"])
+    console.print(table)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from prefect import flow
 
 from components.artifacts import Release
 from components.config import LifecycleConfig
-from flows import data, release, show, training
+from flows import ablation, data, release, show, training
 from flows.session import enter, executing
 
 
@@ -22,7 +22,7 @@ def story(config: LifecycleConfig) -> Release:
 
     # ---- mixture: how much of each category, learned from small proxy runs
     enter("ablate")
-    mixture = training.ablation(config, dataset)
+    mixture = ablation.search(config, dataset)
 
     # ---- pretrain: connector first, then everything, from scratch
     enter("pretrain")

@@ -69,7 +69,7 @@ class Session:
             self.tracker.close(
                 status="FINISHED" if error is None else "FAILED",
                 tags={"opsin.verdict": summary.verdict},
-                files=[report, report.with_name("report.json")],
+                files=[report, report.with_name("report.json"), *sorted(report.parent.glob("plots/*"))],
             )
         return report
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.events import emit_event
 
-from components.artifacts import Artifact, Dataset, Mixture, Release, Scores
+from components.artifacts import Artifact, Dataset, Mixture, Release, Scores, Values
 from components.progress import console
 from components.report.data import pages
+from components.report.mixture import pairs, pictures
+from components.report.value import forest
 
 
 def event(happened: dict[str, Any]) -> None:
@@ -61,6 +69,15 @@ def stage(name: str, artifact: Artifact) -> None:
             key=key,
             description=_verdict(artifact),
         )
+        _pictures(name, artifact)
+    elif isinstance(artifact, Values):
+        told = json.loads((artifact.path / "value.json").read_text())
+        create_table_artifact(
+            [{"part": part, **_short(row)} for part, row in told["units"].items()],
+            key=key,
+            description=f"gain of having it, {told['pairs']} pairs of runs",
+        )
+        _picture(key, forest(told))
     elif isinstance(artifact, Release):
         lines = [f"# {artifact.verdict}", f"model `{artifact.model}` version `{artifact.version}`"]
         lines += [
@@ -74,6 +91,26 @@ def _verdict(mixture: Mixture) -> str:
     """Why this mixture: the recipe's last word."""
     recipe = tomllib.loads((mixture.path / "mixture.toml").read_text())
     return str((recipe.get("confirmation") or recipe["provenance"])["verdict"])
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: round(row[name], 4) for name in ("value", "low", "high")}
+    return {**shown, "samples": row["samples"], "verdict": row["verdict"]}
+
+
+def _pictures(name: str, mixture: Mixture) -> None:
+    """Plots of the search; of the confirmation, its pairs."""
+    if name == "ablate":
+        study = json.loads((mixture.path / "ablation.json").read_text())
+        for which, plot in pictures(study, None).items():
+            _picture(f"mixture-{which}", plot)
+    else:
+        _picture("mixture-pairs", pairs(json.loads((mixture.path / "confirmation.json").read_text())))
+
+
+def _picture(key: str, plot: str) -> None:
+    content = base64.b64encode(plot.encode()).decode()
+    create_image_artifact(f"data:image/svg+xml;base64,{content}", key=key)
 
 
 def report(path: Path) -> None:

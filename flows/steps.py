@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, cast
 
 from prefect import Task
@@ -55,26 +55,42 @@ class Step(Generic[P, ArtifactT]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ArtifactT:
         session = current()
         if session.planning:
-            return cast("ArtifactT", self._plan(session, kwargs))
+            return self.plan(session, *args, **kwargs)
         return self._execute(session, *args, **kwargs)
 
-    def _plan(self, session: Session, kwargs: dict[str, Any]) -> ArtifactT | Pending:
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[ArtifactT]:
+        """What `self(...)` would run, for later."""
+        return Call(self, kwargs)
+
+    def plan(self, session: Session, *args: P.args, **kwargs: P.kwargs) -> ArtifactT:
+        """What an earlier run left; else a `Pending` in its place, with why it would run."""
         waits = waits_for(kwargs)
         if waits:
             why = f"waits for {', '.join(waits)}"
             session.planned.append(PlannedStep(self.name, session.stage, False, why))
-            return Pending(self.name)
-        call = cast("Callable[..., Any]", self.stage.finished)
-        done = cast("ArtifactT | None", call(**kwargs))
+            return cast("ArtifactT", Pending(self.name))
+        done = self.stage.finished(*args, **kwargs)
         if done is not None:
             session.planned.append(PlannedStep(self.name, session.stage, True, "same fingerprint"))
             return done
-        identity = cast("Callable[..., Any]", self.stage.identity)(**kwargs)
         last = last_record(session.runs, self.name, session.config.name)
-        session.planned.append(PlannedStep(self.name, session.stage, False, explain(last, identity)))
-        return Pending(self.name)
+        why = explain(last, self.stage.identity(*args, **kwargs))
+        session.planned.append(PlannedStep(self.name, session.stage, False, why))
+        return cast("ArtifactT", Pending(self.name))
 
     def _execute(self, session: Session, *args: P.args, **kwargs: P.kwargs) -> ArtifactT:
+        work = self.prepare(session, *args, **kwargs)
+        begin = time.monotonic()
+        try:
+            artifact = work.task(*args, **kwargs)
+        finally:
+            seconds = time.monotonic() - begin
+            session.outcomes.append(work.outcome(seconds))
+        work.finish(session, artifact, seconds)
+        return artifact
+
+    def prepare(self, session: Session, *args: P.args, **kwargs: P.kwargs) -> Work[P, ArtifactT]:
+        """The stage as a Prefect task, ready to run here or in another process."""
         cached = self.stage.finished(*args, **kwargs) is not None
         identity = self.stage.identity(*args, **kwargs)
         directory = self.stage.directory(identity, cast("Any", kwargs["config"]))
@@ -95,19 +111,36 @@ class Step(Generic[P, ArtifactT]):
             retry_delay_seconds=self.retry_delay_s,
             retry_condition_fn=_worth_retrying,
         )
-        begin, record = time.monotonic(), directory / "record.json"
-        try:
-            artifact = task(*args, **kwargs)
-        finally:
-            seconds = time.monotonic() - begin
-            session.outcomes.append(
-                StageOutcome(name=self.name, record=record, cached=cached, seconds=round(seconds, 2))
-            )
+        return Work(self.name, task, directory / "record.json", cached)
+
+
+@dataclass(frozen=True)
+class Call(Generic[ArtifactT]):
+    """A step with what it is called with."""
+
+    step: Step[Any, ArtifactT]
+    inputs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Work(Generic[P, ArtifactT]):
+    """A step about to run, and what is told of it afterwards."""
+
+    name: str
+    task: Task[P, ArtifactT]
+    record: Path
+    cached: bool
+
+    def outcome(self, seconds: float) -> StageOutcome:
+        """The row of the run's report."""
+        return StageOutcome(name=self.name, record=self.record, cached=self.cached, seconds=round(seconds, 2))
+
+    def finish(self, session: Session, artifact: ArtifactT, seconds: float) -> None:
+        """Tell whoever watches: the terminal, MLflow, Prefect."""
         console.print(f"[green]✓[/] {self.name} [dim]{seconds:.1f} s  {artifact.digest[:8]}[/]")
         if session.tracker:
-            session.tracker.log_stage(self.name, record, cached=cached)
+            session.tracker.log_stage(self.name, self.record, cached=self.cached)
         show.stage(self.name, artifact)
-        return artifact
 
 
 def step(stage: Stage[P, ArtifactT], *, retries: int = 0) -> Step[P, ArtifactT]:

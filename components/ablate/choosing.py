@@ -12,15 +12,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.ablate.design import STRATIFIED, category_sizes, design
+from components.ablate.design import category_sizes, design
 from components.ablate.lineage import assert_trained_on, pools
 from components.ablate.objective import ERROR, LEAST_ERROR, objective_of, owner, targets_of
 from components.ablate.recipe import recipe_of, write_recipe
+from components.ablate.reuse import (
+    assert_like,
+    changes_since,
+    pin_recipe,
+    read_recipe,
+    runs_again,
+    transferred,
+)
 from components.ablate.search import next_mixture
 from components.ablate.simplex import bounds_of, floors_of, rounded
-from components.ablate.study import as_observed, study_runs
+from components.ablate.study import as_observed, shortlist_of, stratified_of, study_runs
 from components.ablate.telling import report_of
-from components.ablate.types import ProxyRun
+from components.ablate.types import Candidate, ProxyRun
 from components.artifacts import Checkpoint, Dataset, Mixture, Record
 from components.config import AblateConfig
 from components.errors import OpsinError
@@ -34,13 +42,18 @@ from components.gates.mixture import (
 from components.stage import Fields, Run, stage
 
 
-@stage("propose", Mixture)
+@stage("propose", Mixture, pin=pin_recipe)
 def propose(run: Run, *, config: AblateConfig, dataset: Dataset, index: str) -> Fields:
-    """Write the mixture that proxy run `index` trains on; of `design`, so known before any run."""
-    candidate = design(config, dataset)[int(index)]
+    """Write the mixture that proxy run `index` trains on: of `candidates_of`, so known before any run."""
+    candidate = candidates_of(config, dataset)[int(index)]
     run.gate(valid_mixture(candidate.weights, list(category_sizes(dataset)), {}))
     write_recipe(run.output, candidate.name, candidate.weights)
     return {"name": candidate.name, "weights": candidate.weights}
+
+
+def candidates_of(config: AblateConfig, dataset: Dataset) -> list[Candidate]:
+    """Mixtures for the first proxy runs: the design's, or those of a recipe's runs that are repeated."""
+    return runs_again(config, dataset) if config.recipe else design(config, dataset)
 
 
 @stage("acquire", Mixture)
@@ -58,9 +71,8 @@ def acquire(
         OpsinError: as of `ablate`.
     """
     categories = sorted(category_sizes(dataset))
-    runs = _finished_runs(config, dataset, categories, candidates, proxies)
-    stratified = next(each for each in runs if each.name == STRATIFIED)
-    objective = objective_of(config, categories, stratified)
+    runs = finished_runs(config, dataset, categories, candidates, proxies)
+    objective = objective_of(config, categories, stratified_of(runs))
     bounds = bounds_of(config, categories)
     found = next_mixture(
         as_observed(runs, categories, objective.targets), objective, bounds, seed=config.seed
@@ -71,7 +83,7 @@ def acquire(
     return {"name": name, "weights": weights}
 
 
-@stage("ablate", Mixture)
+@stage("ablate", Mixture, pin=pin_recipe)
 def ablate(
     run: Run,
     *,
@@ -96,7 +108,12 @@ def ablate(
     categories = sorted(sizes)
     trained_on = {each.name: pools(proxy) for each, proxy in _pairs(candidates, proxies)}
     run.gate(same_pool(trained_on, dataset.digest))
-    runs = _finished_runs(config, dataset, categories, candidates, proxies)
+    runs = finished_runs(config, dataset, categories, candidates, proxies)
+    if config.recipe:
+        recipe = read_recipe(config)
+        assert_like(recipe, proxies)
+        runs = transferred(config, categories, recipe, runs, changes_since(recipe, dataset).other)
+        run.metrics["runs_reused"] = float(len(runs) - len(proxies))
     study = study_runs(config, categories, runs, sizes)
     validated = run.gate(predictor_validated(study.rank_correlation, config.min_rank_correlation, len(runs)))
     certain = run.gate(
@@ -112,6 +129,8 @@ def ablate(
     )
     report = report_of(study, chosen)
     write_recipe(run.output, chosen.name, chosen.weights, recipe_of(config, dataset, proxies, study, report))
+    listed = [{"name": each.name, "weights": each.weights} for each in shortlist_of(study)]
+    (run.output / "shortlist.json").write_text(json.dumps(listed, indent=1))
     (run.output / "ablation.json").write_text(json.dumps(report, indent=1))
     run.metrics.update(
         rank_correlation=study.rank_correlation,
@@ -146,7 +165,7 @@ def _pairs(candidates: list[Mixture], proxies: list[Checkpoint]) -> list[tuple[M
     return list(zip(candidates, proxies, strict=True))
 
 
-def _finished_runs(
+def finished_runs(
     config: AblateConfig,
     dataset: Dataset,
     categories: list[str],

@@ -56,9 +56,9 @@ def confirm(
     everyone = {each.digest[:8]: pools(each) for each in (*contenders, *baselines)}
     run.gate(same_pool(everyone, dataset.digest))
     for pair in zip(contenders, baselines, strict=True):
-        _assert_pair(*pair)
+        assert_pair(*pair)
     gains = [
-        paired_gain(config, categories, _answers(contender), _answers(baseline))
+        paired_gain(config, categories, answers_of(contender), answers_of(baseline))
         for contender, baseline in zip(contenders, baselines, strict=True)
     ]
     gain = interval_of(np.array(gains), config.confidence)
@@ -94,7 +94,10 @@ def confirm(
 def paired_gain(
     config: AblateConfig, categories: list[str], contender: pd.DataFrame, baseline: pd.DataFrame
 ) -> float:
-    """Relative improvement of the objective, on the answers that both runs were measured on."""
+    """Relative improvement of the objective, on the answers that both runs were measured on.
+
+    Losses are nats an answer, in units of the baseline's tokens: the two may have tokenizers of their own.
+    """
     where = ["key", "turn", "group"]
     both = contender.merge(baseline, on=where, suffixes=("", "_baseline"))
     if both.empty:
@@ -105,8 +108,8 @@ def paired_gain(
         )
     sides = []
     for suffix in ("", "_baseline"):
-        sums = both.groupby("group")[[f"loss{suffix}", f"tokens{suffix}", f"correct{suffix}"]].sum()
-        losses = sums[f"loss{suffix}"] / sums[f"tokens{suffix}"]
+        sums = both.groupby("group")[[f"loss{suffix}", "tokens_baseline", f"correct{suffix}"]].sum()
+        losses = sums[f"loss{suffix}"] / sums["tokens_baseline"]
         errors = 1 - sums[f"correct{suffix}"] / both.groupby("group").size()
         measured = {name: float(losses[name]) for name in categories}
         measured |= {f"{ERROR}{name}": max(float(errors[name]), LEAST_ERROR) for name in categories}
@@ -124,7 +127,7 @@ def interval_of(gains: Vector, confidence: float) -> Gain:
     return Gain(mean, mean - float(reach), mean + float(reach))
 
 
-def _answers(checkpoint: Checkpoint) -> pd.DataFrame:
+def answers_of(checkpoint: Checkpoint) -> pd.DataFrame:
     path = checkpoint.validation_answers
     if not path.is_file():
         raise ArtifactMissing(
@@ -133,7 +136,7 @@ def _answers(checkpoint: Checkpoint) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def _assert_pair(contender: Checkpoint, baseline: Checkpoint) -> None:
+def assert_pair(contender: Checkpoint, baseline: Checkpoint) -> None:
     """Same settings, seed and steps: all but the mixture."""
     mine, theirs = contender.load_record().identity, baseline.load_record().identity
     if mine.config != theirs.config or mine.code != theirs.code:

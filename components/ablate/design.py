@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from pydantic import ValidationError
 
 from components.ablate.simplex import Bounds, bounds_of, farthest, rounded, spread_out
 from components.ablate.types import Candidate, Vector
 from components.artifacts import Dataset
-from components.config import AblateConfig, DistillWeights, Phase, PretrainConfig
+from components.config import AblateConfig, DistillWeights, ModelConfig, Phase, PretrainConfig
 from components.errors import ConfigError, OpsinError
 from components.loader import read_manifest
 
@@ -18,6 +19,8 @@ POOL_LOG2: Final = 9
 """2^9 quasi-random mixtures, from which the spread-out ones are picked."""
 DISTINCT: Final = 0.02
 """Mixtures that differ less than this in every weight would be the same run twice."""
+LONGER: Final = 3
+"""Times a proxy's steps, of a run of the shortlist."""
 STRATIFIED, PROPORTIONAL, PRIOR = "stratified", "proportional", "prior"
 
 
@@ -130,14 +133,44 @@ def _variations(
 
 
 def confirm_config(config: AblateConfig, pretrain: PretrainConfig, pair: int) -> PretrainConfig:
-    """A proxy's pretraining, with the steps and the seed of a pair that confirms."""
-    longer = config.model_copy(update={"steps": config.confirm_steps or config.steps})
+    """A proxy's pretraining, with the model, the steps and the seed of a pair that confirms."""
+    changes: dict[str, Any] = {"steps": config.confirm_steps or config.steps}
+    if config.confirm_model == "full":
+        changes["model"] = {}
+    longer = config.model_copy(update=changes)
     return proxy_config(longer, pretrain).model_copy(update={"seed": pretrain.seed + 1 + pair})
 
 
-def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConfig:
-    """Pretraining made short: same model and data, `config.steps` steps, split like the real phases.
+def shortlist_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConfig:
+    """A proxy's pretraining, with the steps of the shortlist."""
+    steps = config.shortlist_steps or LONGER * config.steps
+    return proxy_config(config.model_copy(update={"steps": steps}), pretrain)
 
+
+def proxy_model(config: AblateConfig, pretrain: PretrainConfig) -> ModelConfig:
+    """The model of a proxy: pretraining's with what `[ablate.model]` has otherwise.
+
+    Raises:
+        ConfigError: that is no model: an unknown key, or sizes that do not fit.
+    """
+    sizes = pretrain.model.model_dump() | config.model
+    if config.model.keys() & {"checkpoint", "vision", "connector", "language"}:
+        sizes["digests"] = {}  # of the run's own sources; a proxy's are found before it runs
+    try:
+        return ModelConfig.model_validate(sizes)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise ConfigError(
+            f"{'.'.join(map(str, first['loc'])) or 'the sizes'}: {first['msg']}",
+            where="ablate.model",
+            fix="give it keys of [pretrain.model], smaller than there",
+        ) from None
+
+
+def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConfig:
+    """Pretraining made short, and as small as `config.model` says: same data, `config.steps` steps.
+
+    Phases keep their shares of the steps.
     A step is smaller too (`packs_per_step`), so that a proxy sees many steps for its tokens.
     """
     per_step = pretrain.packs_per_step * pretrain.pack_tokens
@@ -151,6 +184,7 @@ def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConf
         for phase, steps in zip(pretrain.phases, shares, strict=True)
     ]
     changes = {
+        "model": proxy_model(config, pretrain),
         "phases": tuple(phases),
         "packs_per_step": config.packs_per_step,
         "validation_samples": config.validation_samples,

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
-from components.ablate.design import PRIOR, PROPORTIONAL, STRATIFIED, prior_of
+from components.ablate.design import DISTINCT, PRIOR, PROPORTIONAL, STRATIFIED, prior_of
 from components.ablate.objective import Objective, objective_of, owner
 from components.ablate.predictors import Observed, Predictor, choose, cross_validate, fit
 from components.ablate.search import best_mixture, pool_within
@@ -82,12 +82,7 @@ def study_runs(
         OpsinError: no run is on the stratified mixture.
         ConfigError: `objective` names what is no target, or bounds what is no category.
     """
-    stratified = next((run for run in runs if run.name == STRATIFIED), None)
-    if stratified is None:
-        raise OpsinError(
-            "no proxy run is on the stratified mixture, which is what every other is compared with",
-            fix="hand over a proxy for every candidate of components.ablate.design",
-        )
+    stratified = stratified_of(runs)
     objective = objective_of(config, categories, stratified)
     observed = as_observed(runs, categories, objective.targets)
     name = choose(observed) if config.predictor == "auto" else config.predictor
@@ -121,6 +116,35 @@ def study_runs(
         gain=Gain(float(1 - at_two[0] / at_two[1]), float(low), float(high)),
         regret=float((value_BM[:, 0] / value_BM.min(axis=1) - 1).mean()),
     )
+
+
+def stratified_of(runs: Sequence[ProxyRun]) -> ProxyRun:
+    """The run that every other is compared with.
+
+    Raises:
+        OpsinError: there is none.
+    """
+    stratified = next((run for run in runs if run.name == STRATIFIED), None)
+    if stratified is None:
+        raise OpsinError(
+            "no proxy run is on the stratified mixture, which is what every other is compared with",
+            fix="hand over a proxy for every candidate of components.ablate.design",
+        )
+    return stratified
+
+
+def shortlist_of(study: Study) -> list[Candidate]:
+    """The predicted optimum, then the runs with the best objective, without repeating a mixture."""
+    ranked = np.argsort(study.objective(study.losses_NK), kind="stable")
+    chosen = [study.optimum]
+    for run in [study.runs[index] for index in ranked]:
+        apart = all(
+            max(abs(run.weights[name] - other.weights[name]) for name in study.categories) > DISTINCT
+            for other in chosen
+        )
+        if apart and run.name != STRATIFIED:
+            chosen.append(Candidate(run.name, run.weights))
+    return chosen[: study.config.shortlist]
 
 
 def as_observed(runs: Sequence[ProxyRun], categories: Sequence[str], targets: Sequence[str]) -> Observed:

@@ -64,6 +64,27 @@ class AblateConfig(StageConfig):
     own word is taken."""
     confirm_steps: int = Field(0, ge=0)
     """Optimizer steps of each of these runs; 0: as many as a proxy's."""
+    confirm_model: Literal["proxy", "full"] = "proxy"
+    """Size of the model in these runs: a proxy's, or that of `[pretrain]` itself."""
+    model: dict[str, int | str] = Field(default_factory=dict)
+    """What a proxy's model has otherwise than `[pretrain.model]`: its sizes, or smaller sources
+    (`text_layers = 2`, `language = "hub:…"`); empty: proxies are as large as the run."""
+    shortlist: int = Field(0, ge=0, le=8)
+    """Best mixtures of the search (the predicted optimum, then the best that were run) that are trained
+    longer beside the stratified one; the best of them goes on. 0: the predicted optimum does."""
+    shortlist_steps: int = Field(0, ge=0)
+    """Optimizer steps of each of these runs; 0: three times a proxy's."""
+    recipe: str = execution_field("")
+    """A `mixture.toml` that an earlier search left. As long as the data it was found on are the same it is
+    taken as it is; where some categories changed, only a few of its runs are repeated."""
+    recipe_sha256: str = ""
+    """Of that file; found before anything runs. One that is given must be what is found."""
+    reruns: int = Field(0, ge=0)
+    """Runs of a recipe that are repeated beside the stratified one, where data changed; 0: a quarter of all,
+    the stratified one among them."""
+    at_once: int = execution_field(0, ge=0)
+    """Proxy runs side by side on this machine; 0: one for each of `execution.threads` on a CPU, one on a GPU.
+    With `execution.engine = "ray"` as many as the cluster has room for."""
     price_per_hour: float = execution_field(0.0, ge=0)
     """Of the machine that proxies run on; for the search's price in the report."""
 

@@ -10,18 +10,16 @@ sees the workspace, in any order, and again after a crash.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import Any, Protocol, TypeVar
 
 from components.config import Execution
-from components.environments import QUIET
-from components.processes import Sweeper
+from components.processes.cluster import ray_cluster
+from components.processes.workers import die_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,7 +39,7 @@ def open_engine(execution: Execution) -> Iterator[Engine]:
     """The engine that the config names, for as long as it is needed."""
     with ExitStack() as stack:
         if execution.engine == "ray":
-            yield stack.enter_context(_ray(execution))
+            yield RayEngine(stack.enter_context(ray_cluster(execution.ray_address, execution.workers)))
         else:
             yield LocalEngine(execution.workers, stack)
 
@@ -65,22 +63,10 @@ class LocalEngine:
         if self._pool is None:
             # spawn: the caller may hold threads (torch, Prefect), which a forked child would deadlock on.
             self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=get_context("spawn"), initializer=_die_with_parent
+                self.workers, mp_context=get_context("spawn"), initializer=die_with_parent
             )
             self._stack.callback(self._pool.shutdown, cancel_futures=True)
         return self._pool
-
-
-def _die_with_parent() -> None:
-    """A killed parent leaves idle workers behind, which would wait for work for ever."""
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 class RayEngine:
@@ -104,21 +90,3 @@ class RayEngine:
 
 def _call(function: Callable[[T], R], job: T) -> R:
     return function(job)
-
-
-@contextmanager
-def _ray(execution: Execution) -> Iterator[Engine]:
-    os.environ.update({name: value for name, value in QUIET.items() if name.startswith("RAY")})
-    import ray  # a second and a half, and only here
-
-    with ExitStack() as stack:
-        if execution.ray_address:
-            ray.init(address=execution.ray_address, log_to_driver=False)
-        else:
-            # After a `kill -9` Ray's two agents (185 MB) stay for a minute: each wants to tell Ray's server,
-            # which is dead as well, and how long it tries is no setting.
-            sweeper = stack.enter_context(closing(Sweeper()))
-            with sweeper.marking():
-                ray.init(num_cpus=execution.workers, include_dashboard=False, log_to_driver=False)
-        stack.callback(ray.shutdown)
-        yield RayEngine(ray)

@@ -100,6 +100,32 @@ def gain_confirmed(value: float, low: float, high: float, *, pairs: int, minimum
     )
 
 
+def recipe_valid(
+    *, changed: Sequence[str], gone: Sequence[str], new: Sequence[str], known: bool
+) -> GateResult:
+    """Whether a recipe was found on the very data that it is now taken for.
+
+    Args:
+        changed: Categories whose samples are other than the recipe's.
+        gone: Categories that it alone has.
+        new: Categories that the data alone have.
+        known: Whether the recipe tells what it was found on.
+    """
+    words = ((changed, "other samples of"), (gone, "no more"), (new, "never seen by its runs:"))
+    problems = [f"{word} {', '.join(names)}" for names, word in words if names]
+    return GateResult(
+        name="recipe_valid",
+        passed=not problems,
+        observed="; ".join(problems)
+        or ("the same data" if known else "it does not say what it was found on"),
+        required="the data that the recipe was found on",
+        fix="let a few of its runs be repeated (ablate.proxies above 0)"
+        if changed and not gone and not new
+        else "leave ablate.recipe out and search anew",
+        evidence={"changed": ", ".join(changed), "gone": ", ".join(gone), "new": ", ".join(new)},
+    )
+
+
 def not_worse_than_stratified(loss: float, stratified: float, *, name: str) -> GateResult:
     """Whether the mixture that goes on is predicted at least as good as the stratified one.
 

@@ -6,6 +6,7 @@ only then, greedy decoding writes exactly that answer. So exact match costs one 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -111,10 +112,17 @@ def _keys(encoded: Encoded, packs: Sequence[Pack]) -> list[str]:
 
 
 def choose(encoded: Encoded, samples_per_category: int, seed: int) -> list[int]:
-    """A seeded choice of at most so many samples of each category."""
+    """A seeded choice of at most so many samples of each category.
+
+    By a hash of the key: where samples are added or left out, the choice of the others stays.
+    """
     chosen = list[int]()
     for category in range(len(encoded.categories)):
-        samples = np.flatnonzero(encoded.category_S == category)
-        order = np.random.default_rng([seed, category]).permutation(samples)
-        chosen.extend(order[:samples_per_category].tolist())
+        samples = np.flatnonzero(encoded.category_S == category).tolist()
+        samples.sort(key=lambda sample: _lot(encoded.keys[sample], seed))
+        chosen.extend(samples[:samples_per_category])
     return chosen
+
+
+def _lot(key: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed} {key}".encode(), digest_size=8).digest()

@@ -37,7 +37,8 @@ class MixtureSection:
     facts: tuple[tuple[str, str], ...]
     categories: tuple[str, ...]
     rows: tuple[Row, ...]
-    plots: tuple[Markup, ...]
+    plots: tuple[tuple[str, Markup], ...]
+    """Name and picture."""
 
 
 def mixture(files: RunFiles) -> MixtureSection | None:
@@ -50,13 +51,27 @@ def mixture(files: RunFiles) -> MixtureSection | None:
     verdict = (confirmation or study)["verdict"]
     shown = tuple(study["categories"])[:TABLED]
     rows = [_row(each, shown) for each in (study["optimum"], *study["baselines"])]
+    settled = files.finished("settle")
+    longer = read_json(settled.output / "shortlist.json") if settled else None
+    told = [] if longer is None else [f"{longer['verdict'][:1].upper()}{longer['verdict'][1:]}."]
     return MixtureSection(
-        verdict=f"{verdict[:1].upper()}{verdict[1:]}.",
+        verdict=" ".join([*told, f"{verdict[:1].upper()}{verdict[1:]}."]),
         facts=_facts(study, confirmation, files.records["ablate"].metrics),
         categories=shown,
         rows=tuple(rows),
-        plots=(_weights_and_fit(study), _tried_and_answered(study), _regret_and_pairs(study, confirmation)),
+        plots=tuple(pictures(study, confirmation).items()),
     )
+
+
+def pictures(study: Mapping[str, Any], confirmation: Mapping[str, Any] | None) -> dict[str, Markup]:
+    """Name → plot, of `ablation.json` and, where it ran, `confirmation.json`."""
+    return {
+        "weights-and-fit": _weights_and_fit(study),
+        "mixtures-and-responses": _tried_and_answered(study),
+        "regret-and-runs" if confirmation is None else "regret-and-pairs": _regret_and_pairs(
+            study, confirmation
+        ),
+    }
 
 
 def _row(mixture: Mapping[str, Any], categories: Sequence[str]) -> Row:
@@ -188,6 +203,14 @@ def _regret_and_pairs(study: Mapping[str, Any], confirmation: Mapping[str, Any] 
             _pairs(right, confirmation)
         else:
             _reached(right, study["runs"])
+        return svg(figure)
+
+
+def pairs(confirmation: Mapping[str, Any]) -> Markup:
+    """The pairs of `confirmation.json` on their own."""
+    with matplotlib.rc_context(STYLE):
+        figure, (ax,) = grid(1, 1)
+        _pairs(ax, confirmation)
         return svg(figure)
 
 

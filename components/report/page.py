@@ -10,12 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.artifacts import write_atomic
 from components.config import to_toml
-from components.report import canary, data, mixture, overview, quality, training
+from components.report import canary, data, mixture, overview, quality, training, value
 from components.report.files import RunFiles
 from components.report.summary import RunSummary, StageOutcome
 from components.report.wording import FILTERS
 
 TEMPLATE = "report.html.j2"
+PLOTS = "plots"
+"""Folder beside the page, with pictures that are wanted on their own (MLflow shows them)."""
 
 
 def write_report(summary: RunSummary, outcomes: Sequence[StageOutcome], directory: Path) -> Path:
@@ -32,13 +34,21 @@ def write_report(summary: RunSummary, outcomes: Sequence[StageOutcome], director
     directory.mkdir(parents=True, exist_ok=True)
     # The JSON first: should a picture be unreadable, the run still has its figures.
     write_atomic(directory / "report.json", summary.model_dump_json(indent=1))
-    page = directory / "report.html"
-    write_atomic(page, render(RunFiles.read(summary, outcomes)))
+    page, parts = directory / "report.html", sections(RunFiles.read(summary, outcomes))
+    write_atomic(page, _html(parts))
+    if parts["mixture"]:
+        (directory / PLOTS).mkdir(exist_ok=True)
+        for name, plot in parts["mixture"].plots:
+            write_atomic(directory / PLOTS / f"mixture-{name}.svg", plot)
     return page
 
 
 def render(files: RunFiles) -> str:
     """The page as HTML. Sections without input are left out."""
+    return _html(sections(files))
+
+
+def _html(parts: dict[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -47,7 +57,7 @@ def render(files: RunFiles) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    return environment.get_template(TEMPLATE).render(sections(files))
+    return environment.get_template(TEMPLATE).render(parts)
 
 
 def sections(files: RunFiles) -> dict[str, Any]:
@@ -62,6 +72,7 @@ def sections(files: RunFiles) -> dict[str, Any]:
         "boxes": overview.boxes(steps),
         "data": data.data(files),
         "mixture": mixture.mixture(files),
+        "value": value.value(files),
         "training": training.training(files),
         "scores": quality.scores(files),
         "samples": quality.samples(files),

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from finished_runs import finished_run
 
 from components.ablate import ablate, acquire, num_candidates, propose
-from components.artifacts import Checkpoint, Dataset, Identity, Mixture, Parent, Record
+from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import AblateConfig, Execution
 from components.errors import GateFailed, OpsinError
 
@@ -25,33 +26,6 @@ def candidates(config: AblateConfig, dataset: Dataset) -> list[Mixture]:
     ]
 
 
-def proxy(directory: Path, mixture: Mixture, losses: dict[str, float], dataset: str) -> Checkpoint:
-    """A finished proxy run on `mixture`, as far as the ablation reads it: its record."""
-    directory.mkdir(parents=True)
-    artifact = Checkpoint(
-        uri=str(directory), digest=directory.name, record=str(directory / "record.json"), contract="c"
-    )
-    record = Record(
-        stage="pretrain",
-        fingerprint="f",
-        artifact=artifact.model_dump(),
-        identity=Identity(stage="pretrain", config={}, code={}, parents={}),
-        config={},
-        parents=(
-            Parent(name="dataset", kind="dataset", digest=dataset, record="dataset/record.json"),
-            Parent(name="mixture", kind="mixture", digest=mixture.digest, record=mixture.record),
-        ),
-        git_commit="unknown",
-        environment="",
-        hardware={},
-        started="2026-01-01T00:00:00+00:00",
-        seconds=1.0,
-        metrics={f"validation_loss/{name}": loss for name, loss in losses.items()} | {"flops": 1e12},
-    )
-    Path(artifact.record).write_text(record.model_dump_json())
-    return artifact
-
-
 def proxies(
     directory: Path, mixtures: list[Mixture], slope: float, noise: float, dataset: Dataset
 ) -> list[Checkpoint]:
@@ -63,7 +37,7 @@ def proxies(
             name: float(np.exp((slope if name == "chart" else slope / 10) * weight + noise * random.normal()))
             for name, weight in mixture.weights.items()
         }
-        made.append(proxy(directory / f"proxy-{index}", mixture, losses, dataset.digest))
+        made.append(finished_run(directory / f"proxy-{index}", dataset.digest, mixture, losses))
     return made
 
 
@@ -113,7 +87,7 @@ def test_ablate_with_a_proxy_without_losses_names_it(tmp_path: Path, tiny_datase
     config = configured(tmp_path)
     tried = candidates(config, tiny_dataset)
     finished = proxies(tmp_path / "proxies", tried, slope=-1.0, noise=0.0, dataset=tiny_dataset)
-    finished[2] = proxy(tmp_path / "bad", tried[2], {"vqa": 1.0, "chart": -1.0}, tiny_dataset.digest)
+    finished[2] = finished_run(tmp_path / "bad", tiny_dataset.digest, tried[2], {"vqa": 1.0, "chart": -1.0})
     with pytest.raises(OpsinError, match=tried[2].name):
         ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
 
@@ -139,7 +113,7 @@ def test_ablate_with_proxies_of_other_data_is_refused(tmp_path: Path, tiny_datas
     tried = candidates(config, tiny_dataset)
     finished = proxies(tmp_path / "proxies", tried, slope=-1.0, noise=0.0, dataset=tiny_dataset)
     losses = dict.fromkeys(tried[4].weights, 1.0)
-    finished[4] = proxy(tmp_path / "other", tried[4], losses, "another dataset")
+    finished[4] = finished_run(tmp_path / "other", "another dataset", tried[4], losses)
     with pytest.raises(GateFailed, match=f"'{tried[4].name}' on another"):
         ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=finished)
 

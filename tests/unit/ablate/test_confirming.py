@@ -7,12 +7,12 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+from finished_runs import finished_run
 
 from components.ablate import ablate, confirm, num_candidates, propose
 from components.ablate.confirming import interval_of
-from components.artifacts import Checkpoint, Dataset, Identity, Mixture, Parent, Record
+from components.artifacts import Checkpoint, Dataset, Mixture
 from components.config import AblateConfig, Execution
 from components.errors import ArtifactMissing, OpsinError
 
@@ -22,47 +22,10 @@ def config(tmp_path: Path) -> AblateConfig:
     return AblateConfig(execution=Execution(workspace=tmp_path), proxies=9, confirm_pairs=3)
 
 
-def trained(
-    directory: Path, dataset: Dataset, mixture: Mixture, *, seed: int, factor: float, noise: float = 0.0
-) -> Checkpoint:
-    """A finished run as the confirmation reads it: its record and its validation answers."""
-    (directory / "logs").mkdir(parents=True)
-    random = np.random.default_rng(seed)
-    groups = sorted(mixture.weights)
-    answers = pd.DataFrame(
-        {
-            "key": [f"{group}-{index}" for group in groups for index in range(40)],
-            "turn": 0,
-            "group": np.repeat(groups, 40),
-            "tokens": 3.0,
-            "correct": 0.0,
-        }
-    )
-    answers["loss"] = random.uniform(3, 9, len(answers)) * factor * (1 + noise * random.standard_normal())
-    answers.to_parquet(directory / "logs/validation.parquet")
-    artifact = Checkpoint(
-        uri=str(directory), digest=str(directory), record=str(directory / "record.json"), contract="c"
-    )
-    record = Record(
-        stage="pretrain",
-        fingerprint="f",
-        artifact=artifact.model_dump(),
-        identity=Identity(stage="pretrain", config={"seed": seed}, code={}, parents={}),
-        config={},
-        parents=(
-            Parent(name="dataset", kind="dataset", digest=dataset.digest, record=""),
-            Parent(name="mixture", kind="mixture", digest=mixture.digest, record=mixture.record),
-        ),
-        git_commit="unknown",
-        environment="",
-        hardware={},
-        started="2026-01-01T00:00:00+00:00",
-        seconds=1.0,
-        metrics={"tokens": 1000.0, "flops": 1e9}
-        | {f"validation_loss/{name}": float(np.exp(-2 * weight)) for name, weight in mixture.weights.items()},
-    )
-    Path(artifact.record).write_text(record.model_dump_json())
-    return artifact
+def trained(directory: Path, dataset: Dataset, mixture: Mixture, *, seed: int, factor: float) -> Checkpoint:
+    """A finished run with `factor` for the loss of each category."""
+    losses = dict.fromkeys(mixture.weights, factor)
+    return finished_run(directory, dataset.digest, mixture, losses, seed=seed)
 
 
 @pytest.fixture
@@ -72,7 +35,12 @@ def mixtures(tmp_path: Path, config: AblateConfig, tiny_dataset: Dataset) -> tup
         propose(config=config, dataset=tiny_dataset, index=str(i)) for i in range(num_candidates(config))
     ]
     proxies = [
-        trained(tmp_path / f"proxy-{i}", tiny_dataset, mixture, seed=0, factor=1.0)
+        finished_run(
+            tmp_path / f"proxy-{i}",
+            tiny_dataset.digest,
+            mixture,
+            {name: float(np.exp(-2 * weight)) for name, weight in mixture.weights.items()},
+        )
         for i, mixture in enumerate(tried)
     ]
     return ablate(config=config, dataset=tiny_dataset, candidates=tried, proxies=proxies), tried[0]
