@@ -50,8 +50,9 @@ def search(config: LifecycleConfig, dataset: Dataset) -> Mixture:
         calls = [_call(f"proxy-{index}", proxy, dataset, each) for index, each in enumerate(candidates)]
         proxies = side_by_side("proxy runs", calls)
         for index in range(first, first if settings.recipe else num_candidates(settings)):
-            known = {"candidates": [*candidates], "proxies": [*proxies]}
-            mixture = _acquire.named(f"propose-{index}")(config=settings, dataset=dataset, **known)
+            mixture = _acquire.named(f"propose-{index}")(
+                config=settings, dataset=dataset, candidates=[*candidates], proxies=[*proxies]
+            )
             candidates.append(mixture)
             proxies += side_by_side(f"proxy-{index}", [_call(f"proxy-{index}", proxy, dataset, mixture)])
         searched = _ablate(config=settings, dataset=dataset, candidates=candidates, proxies=proxies)

@@ -28,7 +28,7 @@ from components.errors import ConfigError, GateFailed, OpsinError
 
 @pytest.fixture
 def config(tmp_path: Path) -> AblateConfig:
-    return AblateConfig(execution=Execution(workspace=tmp_path), proxies=9, shortlist=2)
+    return AblateConfig(execution=Execution(workspace=tmp_path), proxies=9, shortlist=2, bootstrap=200)
 
 
 @pytest.fixture
