@@ -67,7 +67,8 @@ def told(artifact: Checkpoint) -> dict[str, int]:
 def test_side_by_side_runs_elsewhere_and_keeps_the_order(
     config: LifecycleConfig, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # a cluster has the code installed
+    folders = Path(__file__).parents[:2]  # a cluster has the code installed
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
     execution = config.execution.model_copy(update={"engine": engine, "threads": 2, "workers": 2})
     config = config.model_copy(update={"execution": execution})
     made = [told(each) for each in run_story(config, jobs(config, 3, 1, 2), 2)]
