@@ -63,7 +63,11 @@ def run(
     if to is not None and to not in STAGES:
         raise OpsinError(f"no stage '{to}'", where="--to", fix=f"one of: {', '.join(STAGES)}")
     assert_reachable(resolved, to)
+    from components.ablate import read_recipe
     from components.curate import preflight
+
+    if resolved.ablate.recipe:
+        read_recipe(resolved.ablate)  # rather now than behind the curation
 
     # What a source holds, and which ones this machine can have, is part of the data's identity.
     available = resolved.with_data(preflight(resolved.curate))

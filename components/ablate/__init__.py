@@ -25,10 +25,9 @@ from components.ablate.design import (
     design,
     num_candidates,
     proxy_config,
-    proxy_model,
     shortlist_config,
 )
-from components.ablate.reuse import adopt
+from components.ablate.reuse import adopt, read_recipe
 from components.ablate.shortlist import settle, shortlist
 from components.ablate.units import units_of, without
 from components.ablate.valuing import value
@@ -45,7 +44,7 @@ __all__ = [
     "num_candidates",
     "propose",
     "proxy_config",
-    "proxy_model",
+    "read_recipe",
     "settle",
     "shortlist",
     "shortlist_config",

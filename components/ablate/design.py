@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
-from pydantic import ValidationError
 
 from components.ablate.simplex import Bounds, bounds_of, farthest, rounded, spread_out
 from components.ablate.types import Candidate, Vector
 from components.artifacts import Dataset
-from components.config import AblateConfig, DistillWeights, ModelConfig, Phase, PretrainConfig
+from components.config import AblateConfig, DistillWeights, Phase, PretrainConfig
 from components.errors import ConfigError, OpsinError
 from components.loader import read_manifest
 
@@ -147,26 +146,6 @@ def shortlist_config(config: AblateConfig, pretrain: PretrainConfig) -> Pretrain
     return proxy_config(config.model_copy(update={"steps": steps}), pretrain)
 
 
-def proxy_model(config: AblateConfig, pretrain: PretrainConfig) -> ModelConfig:
-    """The model of a proxy: pretraining's with what `[ablate.model]` has otherwise.
-
-    Raises:
-        ConfigError: that is no model: an unknown key, or sizes that do not fit.
-    """
-    sizes = pretrain.model.model_dump() | config.model
-    if config.model.keys() & {"checkpoint", "vision", "connector", "language"}:
-        sizes["digests"] = {}  # of the run's own sources; a proxy's are found before it runs
-    try:
-        return ModelConfig.model_validate(sizes)
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        raise ConfigError(
-            f"{'.'.join(map(str, first['loc'])) or 'the sizes'}: {first['msg']}",
-            where="ablate.model",
-            fix="give it keys of [pretrain.model], smaller than there",
-        ) from None
-
-
 def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConfig:
     """Pretraining made short, and as small as `config.model` says: same data, `config.steps` steps.
 
@@ -184,7 +163,7 @@ def proxy_config(config: AblateConfig, pretrain: PretrainConfig) -> PretrainConf
         for phase, steps in zip(pretrain.phases, shares, strict=True)
     ]
     changes = {
-        "model": proxy_model(config, pretrain),
+        "model": config.proxy_model(pretrain.model),
         "phases": tuple(phases),
         "packs_per_step": config.packs_per_step,
         "validation_samples": config.validation_samples,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.config.base import StageConfig, execution_field
+from components.config.model import ModelConfig
 
 MIN_PROXIES = 6
 """Fewer say nothing about a mixture."""
@@ -87,6 +88,24 @@ class AblateConfig(StageConfig):
     With `execution.engine = "ray"` as many as the cluster has room for."""
     price_per_hour: float = execution_field(0.0, ge=0)
     """Of the machine that proxies run on; for the search's price in the report."""
+
+    def proxy_model(self, model: ModelConfig) -> ModelConfig:
+        """A proxy's model: the run's with what `model` here has otherwise.
+
+        Raises:
+            ValueError: that is no model: an unknown key, or sizes that do not fit.
+        """
+        sizes = model.model_dump() | self.model
+        if self.model.keys() & {"checkpoint", "vision", "connector", "language"}:
+            sizes["digests"] = {}  # of the run's own sources; a proxy's are found before it runs
+        try:
+            return ModelConfig.model_validate(sizes)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            key = ".".join(["ablate.model", *map(str, first["loc"])])
+            raise ValueError(
+                f"{key}: {first['msg']}; give it keys of pretrain.model, smaller than there"
+            ) from None
 
     @field_validator("proxies")
     @classmethod

@@ -78,6 +78,11 @@ class LifecycleConfig(Frozen):
         self.curate.check_categories(named.items())
         return self
 
+    @model_validator(mode="after")
+    def _proxies_have_a_model(self) -> LifecycleConfig:
+        self.ablate.proxy_model(self.pretrain.model)
+        return self
+
     def with_data(self, curate: CurateConfig) -> LifecycleConfig:
         """This config with what preflight left of the data, and without what names categories that are gone.
 

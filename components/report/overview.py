@@ -165,8 +165,12 @@ def strip(files: RunFiles) -> list[Step]:
     ]
 
 
+RUNS = ("proxy-", "longer-", "confirm-")
+"""What steps that train proxies are called."""
+
+
 def boxes(steps: Sequence[Step]) -> list[Step]:
-    """The strip with finished `propose-N` and `proxy-N` steps in one box: what they are is in the table."""
+    """The strip with finished proxy runs and their mixtures in one box: what they are is in the table."""
     found: list[Step] = []
     for finished, group in groupby(steps, lambda step: _is_proxy(step) and step.state != "failed"):
         members = list(group)
@@ -174,7 +178,7 @@ def boxes(steps: Sequence[Step]) -> list[Step]:
             found += members
             continue
         ran = any(step.state == "ran" for step in members)
-        number = sum(step.name.startswith("proxy-") for step in members)
+        number = sum(step.name.startswith(RUNS) for step in members)
         found.append(
             Step(
                 f"{number} proxy runs" if number else "mixtures",
@@ -187,7 +191,7 @@ def boxes(steps: Sequence[Step]) -> list[Step]:
 
 
 def _is_proxy(step: Step) -> bool:
-    return step.name.startswith(("propose-", "proxy-"))
+    return step.name.startswith(("propose-", "shortlist-", *RUNS))
 
 
 def gates(files: RunFiles) -> list[Gate]:

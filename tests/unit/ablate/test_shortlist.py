@@ -15,7 +15,6 @@ from components.ablate import (
     num_candidates,
     propose,
     proxy_config,
-    proxy_model,
     settle,
     shortlist,
     shortlist_config,
@@ -124,7 +123,7 @@ def test_proxy_config_is_smaller_and_confirmation_may_be_full() -> None:
     assert whole.pretrain.model.text_layers != 2
 
 
-@pytest.mark.parametrize("model", [{"text_layers": 0}, {"layers": 2}, {"text_width": 100}])
-def test_proxy_model_that_is_none_is_refused(model: dict[str, int | str]) -> None:
-    with pytest.raises(ConfigError, match=r"where: ablate\.model"):
-        proxy_model(AblateConfig(model=model), load(Path("configs/cpu.toml")).pretrain)
+@pytest.mark.parametrize("model", ["{ text_layers = 0 }", "{ layers = 2 }", "{ text_width = 100 }"])
+def test_proxy_model_that_is_none_is_refused_before_anything_runs(model: str) -> None:
+    with pytest.raises(ConfigError, match=r"ablate\.model"):
+        load(Path("configs/cpu.toml"), [f"ablate.model={model}"])
