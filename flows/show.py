@@ -38,7 +38,7 @@ def event(happened: dict[str, Any]) -> None:
 
 def stage(name: str, artifact: Artifact) -> None:
     """Publish what `artifact` has for people."""
-    key = name.replace("_", "-")
+    key = re.sub(r"[^a-z0-9]+", "-", name.lower())
     if isinstance(artifact, Dataset):
         rows = [
             {"gate": gate.name, "passed": gate.passed, "observed": gate.observed, "required": gate.required}
