@@ -100,9 +100,10 @@ def paired_gain(
     """
     where = ["key", "turn", "group"]
     both = contender.merge(baseline, on=where, suffixes=("", "_baseline"))
-    if both.empty:
+    missing = sorted(set(categories) - set(both["group"]))
+    if missing:
         raise OpsinError(
-            "a pair of runs shares no validation answer",
+            f"a pair of runs shares no validation answer of {', '.join(missing)}",
             where="ablate.confirm_pairs",
             fix="train both on the same dataset with the same seed",
         )
